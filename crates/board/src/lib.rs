@@ -1,0 +1,1 @@
+//! Scoreboard in shared memory, and the messages between processes

@@ -1,0 +1,1 @@
+//! Meta-variables to script and PATH_INFO; the response head

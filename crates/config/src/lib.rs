@@ -1,0 +1,1 @@
+//! php-fpm configuration text to typed configuration and diagnostics

@@ -1,0 +1,1 @@
+//! FastCGI 1.0: bytes <-> records <-> requests, both sides

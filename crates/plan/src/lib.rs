@@ -1,0 +1,1 @@
+//! What should run, and what to do next: pure, no clock, no I/O

@@ -1,0 +1,1 @@
+//! One safe function per system call needed
