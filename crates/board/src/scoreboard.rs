@@ -1,0 +1,411 @@
+//! The scoreboard of a pool: one header and one slot per worker, in memory shared by master, fork server
+//! and workers. A worker writes only its own slot, with plain atomic stores; nobody ever takes a lock.
+//! A slot's request fields are guarded by a sequence number: odd while the worker writes.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
+
+use sys::shm::{self, Mapping};
+
+use crate::cells::Text;
+
+const MAGIC: u64 = u64::from_ne_bytes(*b"cornacb1");
+
+/// What a worker is doing. The names in php-fpm's status page are in `label`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stage {
+    /// No worker lives in this slot.
+    Empty = 0,
+    /// Blocked in `accept`.
+    Accepting = 1,
+    /// Holds a kept connection with no request on it.
+    KeptIdle = 2,
+    /// Reads a request's parameters.
+    ReadingHeaders = 3,
+    /// Finds the script, starts the request in PHP.
+    GettingInformation = 4,
+    /// Runs the script.
+    Running = 5,
+    /// Shuts the request down in PHP, ends the reply, closes.
+    Finishing = 6,
+}
+
+impl Stage {
+    fn from_u32(value: u32) -> Stage {
+        match value {
+            1 => Stage::Accepting,
+            2 => Stage::KeptIdle,
+            3 => Stage::ReadingHeaders,
+            4 => Stage::GettingInformation,
+            5 => Stage::Running,
+            6 => Stage::Finishing,
+            _ => Stage::Empty,
+        }
+    }
+
+    /// Waiting for a request, whether a connection is kept or not.
+    pub fn is_idle(self) -> bool {
+        matches!(self, Stage::Accepting | Stage::KeptIdle)
+    }
+
+    /// php-fpm's word for the stage.
+    pub fn label(self) -> &'static str {
+        match self {
+            Stage::Empty | Stage::Accepting | Stage::KeptIdle => "Idle",
+            Stage::ReadingHeaders => "Reading headers",
+            Stage::GettingInformation => "Getting request information",
+            Stage::Running => "Running",
+            Stage::Finishing => "Finishing",
+        }
+    }
+}
+
+/// The pool's own part of the scoreboard. Times are seconds since the epoch.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct Header {
+    magic: AtomicU64,
+    slots: AtomicU64,
+    /// When the board was made.
+    pub started: AtomicU64,
+    /// Connections taken or, on a kept connection, requests begun.
+    pub accepted: AtomicU64,
+    /// Connections waiting on the listening socket when the master last looked.
+    pub listen_queue: AtomicU32,
+    /// Largest value of `listen_queue` seen.
+    pub max_listen_queue: AtomicU32,
+    /// Room in the queue.
+    pub listen_queue_len: AtomicU32,
+    /// Largest number of active workers seen.
+    pub max_active: AtomicU32,
+    /// How often `pm.max_children` held back a new worker.
+    pub max_children_reached: AtomicU32,
+    /// Requests that ran longer than `request_slowlog_timeout`.
+    pub slow_requests: AtomicU32,
+    /// The process manager's index: 0 static, 1 dynamic, 2 ondemand.
+    process_manager: AtomicU32,
+    _reserved: AtomicU32,
+    pool: Text<8>,
+}
+
+/// php-fpm's names of the process managers, by index.
+pub const PROCESS_MANAGERS: [&str; 3] = ["static", "dynamic", "ondemand"];
+
+impl Header {
+    /// Name of the pool, cut to 31 bytes as php-fpm does.
+    pub fn pool(&self) -> Vec<u8> {
+        self.pool.load()
+    }
+
+    /// `static`, `dynamic` or `ondemand`.
+    pub fn process_manager(&self) -> &'static str {
+        PROCESS_MANAGERS.get(self.process_manager.load(Relaxed) as usize).unwrap_or(&PROCESS_MANAGERS[0])
+    }
+}
+
+/// One worker's place. Only that worker writes it while it lives.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct Slot {
+    sequence: AtomicU32,
+    stage: AtomicU32,
+    pid: AtomicU32,
+    _reserved: AtomicU32,
+    /// Seconds since the epoch.
+    started: AtomicU64,
+    requests: AtomicU64,
+    /// Microseconds of the monotonic clock.
+    request_started: AtomicU64,
+    request_duration: AtomicU64,
+    content_length: AtomicU64,
+    /// Hundredths of a percent of one CPU.
+    cpu: AtomicU64,
+    memory: AtomicU64,
+    method: Text<2>,
+    uri: Text<16>,
+    query: Text<64>,
+    user: Text<4>,
+    script: Text<32>,
+}
+
+/// What a request tells about itself once its script is known. Longer texts are cut to php-fpm's lengths.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RequestInfo<'a> {
+    /// `REQUEST_METHOD`.
+    pub method: &'a [u8],
+    /// php-fpm's internal request URI, without the query.
+    pub uri: &'a [u8],
+    /// `QUERY_STRING`.
+    pub query: &'a [u8],
+    /// User of HTTP Basic authentication.
+    pub user: &'a [u8],
+    /// Path of the script.
+    pub script: &'a [u8],
+    /// `CONTENT_LENGTH`.
+    pub content_length: u64,
+}
+
+/// A copy of a slot, taken while its worker did not write.
+#[derive(Clone, Debug)]
+pub struct SlotView {
+    /// What the worker is doing.
+    pub stage: Stage,
+    /// Its process id; 0 in an empty slot.
+    pub pid: u32,
+    /// When it was forked, seconds since the epoch.
+    pub started: u64,
+    /// Requests begun.
+    pub requests: u64,
+    /// Start of the current or last request, microseconds of the monotonic clock.
+    pub request_started: u64,
+    /// Microseconds the last request took.
+    pub request_duration: u64,
+    /// `CONTENT_LENGTH` of the current or last request.
+    pub content_length: u64,
+    /// CPU use of the last request in percent of one CPU.
+    pub cpu: f64,
+    /// Peak memory of the last request in bytes.
+    pub memory: u64,
+    /// Texts of the current or last request.
+    pub method: Vec<u8>,
+    /// php-fpm's internal request URI.
+    pub uri: Vec<u8>,
+    /// Query string.
+    pub query: Vec<u8>,
+    /// User of HTTP Basic authentication.
+    pub user: Vec<u8>,
+    /// Path of the script.
+    pub script: Vec<u8>,
+}
+
+impl Slot {
+    /// A worker moves in. All fields start from zero.
+    pub fn occupy(&self, pid: u32, epoch_seconds: u64) {
+        self.write(|slot| {
+            slot.started.store(epoch_seconds, Relaxed);
+            for counter in [
+                &slot.requests,
+                &slot.request_started,
+                &slot.request_duration,
+                &slot.content_length,
+                &slot.cpu,
+                &slot.memory,
+            ] {
+                counter.store(0, Relaxed);
+            }
+            slot.clear_texts();
+        });
+        self.pid.store(pid, Release);
+        self.stage.store(Stage::Accepting as u32, Release);
+    }
+
+    /// The worker is gone.
+    pub fn vacate(&self) {
+        self.stage.store(Stage::Empty as u32, Release);
+        self.pid.store(0, Release);
+    }
+
+    /// The worker's next step.
+    pub fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u32, Release);
+    }
+
+    /// A request's first bytes are here.
+    pub fn begin_request(&self, monotonic_us: u64) {
+        self.write(|slot| {
+            slot.request_started.store(monotonic_us, Relaxed);
+            slot.requests.fetch_add(1, Relaxed);
+            slot.clear_texts();
+        });
+        self.enter(Stage::ReadingHeaders);
+    }
+
+    /// The request's texts are known.
+    pub fn describe_request(&self, info: &RequestInfo<'_>) {
+        self.write(|slot| {
+            slot.method.store(info.method, 15);
+            slot.uri.store(info.uri, 127);
+            slot.query.store(info.query, 511);
+            slot.user.store(info.user, 31);
+            slot.script.store(info.script, 255);
+            slot.content_length.store(info.content_length, Relaxed);
+        });
+    }
+
+    /// The script has ended. `cpu` in percent of one CPU, `memory` in bytes.
+    pub fn end_request(&self, duration_us: u64, cpu: f64, memory: u64) {
+        self.write(|slot| {
+            slot.request_duration.store(duration_us, Relaxed);
+            slot.cpu.store((cpu * 100.0) as u64, Relaxed);
+            slot.memory.store(memory, Relaxed);
+        });
+        self.enter(Stage::Finishing);
+    }
+
+    /// The stage alone.
+    pub fn stage(&self) -> Stage {
+        Stage::from_u32(self.stage.load(Acquire))
+    }
+
+    /// A consistent copy, or after some tries the copy as it came (a worker may die while it writes).
+    pub fn view(&self) -> SlotView {
+        for _ in 0..64 {
+            let before = self.sequence.load(Acquire);
+            let view = self.copy();
+            fence(Acquire);
+            if before.is_multiple_of(2) && self.sequence.load(Relaxed) == before {
+                return view;
+            }
+        }
+        self.copy()
+    }
+
+    fn copy(&self) -> SlotView {
+        SlotView {
+            stage: self.stage(),
+            pid: self.pid.load(Relaxed),
+            started: self.started.load(Relaxed),
+            requests: self.requests.load(Relaxed),
+            request_started: self.request_started.load(Relaxed),
+            request_duration: self.request_duration.load(Relaxed),
+            content_length: self.content_length.load(Relaxed),
+            cpu: self.cpu.load(Relaxed) as f64 / 100.0,
+            memory: self.memory.load(Relaxed),
+            method: self.method.load(),
+            uri: self.uri.load(),
+            query: self.query.load(),
+            user: self.user.load(),
+            script: self.script.load(),
+        }
+    }
+
+    fn write(&self, change: impl FnOnce(&Slot)) {
+        let odd = self.sequence.load(Relaxed) | 1;
+        self.sequence.store(odd, Relaxed);
+        fence(Release);
+        change(self);
+        self.sequence.store(odd.wrapping_add(1), Release);
+    }
+
+    fn clear_texts(&self) {
+        self.method.clear();
+        self.uri.clear();
+        self.query.clear();
+        self.user.clear();
+        self.script.clear();
+        self.content_length.store(0, Relaxed);
+    }
+}
+
+/// A pool's scoreboard, mapped into this process.
+#[derive(Debug)]
+pub struct Board {
+    mapping: Mapping,
+    slots: usize,
+}
+
+impl Board {
+    /// Makes the scoreboard of a pool: the descriptor to hand on, and our own mapping of it.
+    pub fn create(
+        pool: &[u8],
+        process_manager: u32,
+        slots: usize,
+        epoch_seconds: u64,
+    ) -> io::Result<(OwnedFd, Board)> {
+        let size = size_of::<Header>() + slots * size_of::<Slot>();
+        let fd = shm::create(c"cornac-scoreboard", size)?;
+        let mapping = Mapping::new(&fd)?;
+        let board = Board { mapping, slots };
+        board.header().magic.store(MAGIC, Relaxed);
+        board.header().slots.store(slots as u64, Relaxed);
+        board.header().pool.store(pool, 31);
+        board.header().process_manager.store(process_manager, Relaxed);
+        board.header().started.store(epoch_seconds, Relaxed);
+        Ok((fd, board))
+    }
+
+    /// Maps a scoreboard that another process made, after checking that it is one.
+    pub fn open(fd: impl AsFd) -> io::Result<Board> {
+        let mapping = Mapping::new(fd)?;
+        let invalid = || io::Error::new(io::ErrorKind::InvalidData, "not a scoreboard of this version");
+        if mapping.length() < size_of::<Header>() {
+            return Err(invalid());
+        }
+        // SAFETY: the mapping is at least a header long and page-aligned, and every bit pattern is a valid header.
+        let header = unsafe { mapping.start().cast::<Header>().as_ref() };
+        let slots = header.slots.load(Relaxed) as usize;
+        let room = (mapping.length() - size_of::<Header>()) / size_of::<Slot>();
+        if header.magic.load(Relaxed) != MAGIC || slots > room {
+            return Err(invalid());
+        }
+        Ok(Board { mapping, slots })
+    }
+
+    /// The pool's own part.
+    pub fn header(&self) -> &Header {
+        // SAFETY: `create` and `open` made sure that a header is there; its fields are atomics.
+        unsafe { self.mapping.start().cast::<Header>().as_ref() }
+    }
+
+    /// The slots, `pm.max_children` of them.
+    pub fn slots(&self) -> &[Slot] {
+        // SAFETY: the header is inside the mapping, so the address after it is too.
+        let first = unsafe { self.mapping.start().cast::<Header>().add(1) };
+        // SAFETY: `create` and `open` made sure that this many slots fit; a header's size is a multiple of the
+        // slot's alignment; the fields are atomics and the mapping lives as long as `self`.
+        unsafe { std::slice::from_raw_parts(first.cast::<Slot>().as_ptr(), self.slots) }
+    }
+
+    /// How many workers are (idle, active) right now.
+    pub fn census(&self) -> (u32, u32) {
+        self.slots().iter().map(Slot::stage).fold((0, 0), |(idle, active), stage| match stage {
+            Stage::Empty => (idle, active),
+            stage if stage.is_idle() => (idle + 1, active),
+            _ => (idle, active + 1),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_mapping_sees_what_the_worker_wrote() {
+        let (fd, board) = Board::create(b"www", 1, 3, 42).unwrap();
+        let other = Board::open(&fd).unwrap();
+        let slot = &board.slots()[1];
+        slot.occupy(77, 43);
+        slot.begin_request(1000);
+        slot.describe_request(&RequestInfo {
+            method: b"GET",
+            uri: &[b'u'; 200],
+            script: b"/x.php",
+            ..Default::default()
+        });
+        slot.end_request(250, 12.5, 2 << 20);
+        let view = other.slots()[1].view();
+        assert_eq!((view.pid, view.started, view.requests, view.stage), (77, 43, 1, Stage::Finishing));
+        assert_eq!((view.method.as_slice(), view.uri.len(), view.cpu), (b"GET".as_slice(), 127, 12.5));
+        assert_eq!((other.header().pool(), other.header().process_manager()), (b"www".to_vec(), "dynamic"));
+        assert_eq!(other.census(), (0, 1));
+        slot.vacate();
+        assert_eq!(other.census(), (0, 0));
+    }
+
+    #[test]
+    fn foreign_memory_is_refused() {
+        assert!(Board::open(shm::create(c"x", 8).unwrap()).is_err());
+        assert!(Board::open(shm::create(c"x", 4096).unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_hostile_stage_reads_as_empty() {
+        let (_fd, board) = Board::create(b"www", 9, 1, 0).unwrap();
+        board.slots()[0].stage.store(99, Relaxed);
+        assert_eq!(board.slots()[0].stage(), Stage::Empty);
+        assert_eq!(board.header().process_manager(), "static");
+    }
+}
