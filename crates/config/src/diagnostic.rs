@@ -1,0 +1,72 @@
+//! What is wrong with a configuration: values with level, php-fpm's sentence, place and our hint.
+//!
+//! Nothing here prints; time stamps and level names are the log writer's business.
+
+use crate::Place;
+
+/// Severity of a log line, lowest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// `DEBUG`
+    Debug,
+    /// `NOTICE`
+    Notice,
+    /// `WARNING`
+    Warning,
+    /// `ERROR`
+    Error,
+    /// `ALERT`
+    Alert,
+}
+
+impl Level {
+    /// The word in the log line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Debug => "DEBUG",
+            Level::Notice => "NOTICE",
+            Level::Warning => "WARNING",
+            Level::Error => "ERROR",
+            Level::Alert => "ALERT",
+        }
+    }
+}
+
+/// One line to be reported, in php-fpm's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// `None`: a raw line for stderr only (PHP's own scanner speaks it), never for the log.
+    pub level: Option<Level>,
+    /// The text without time stamp and level; may contain any bytes of the file.
+    pub text: Vec<u8>,
+    /// The line of the file it is about, also where the text does not name one.
+    pub place: Option<Place>,
+    /// What to do about it, in our words; only our own commands show it.
+    pub hint: Option<String>,
+    /// Whether the error log was open by then, so that php-fpm writes the line there as well as to stderr.
+    pub logged: bool,
+}
+
+impl Diagnostic {
+    /// A line at `level` without place or hint.
+    pub fn new(level: Level, text: impl Into<Vec<u8>>) -> Diagnostic {
+        Diagnostic { level: Some(level), text: text.into(), place: None, hint: None, logged: false }
+    }
+
+    /// A raw line of PHP's scanner.
+    pub fn raw(text: impl Into<Vec<u8>>) -> Diagnostic {
+        Diagnostic { level: None, text: text.into(), place: None, hint: None, logged: false }
+    }
+
+    /// The same with a place.
+    pub fn at(mut self, place: Option<Place>) -> Diagnostic {
+        self.place = place;
+        self
+    }
+
+    /// The same with a hint.
+    pub fn hint(mut self, hint: impl Into<String>) -> Diagnostic {
+        self.hint = Some(hint.into());
+        self
+    }
+}
