@@ -1,0 +1,1 @@
+//! Tables of requests and what php-fpm makes of them.
