@@ -1,0 +1,181 @@
+//! Both servers side by side, and the list of what was found to differ. Differences are collected and reported at the
+//! end, so that one run shows them all.
+
+use std::io::Write;
+
+use regex::Regex;
+
+use crate::binary::{is_root, same_on_both_sides};
+use crate::case::Case;
+use crate::compare::{difference, mask};
+use crate::server::{Server, Side};
+use crate::setup::Setup;
+
+/// php-fpm and cornac started from the same setup.
+pub struct Pair {
+    /// php-fpm.
+    pub reference: Server,
+    /// cornac.
+    pub subject: Server,
+    findings: Findings,
+    log_masks: Vec<Regex>,
+    log_differs: Option<String>,
+    compare_log: bool,
+}
+
+impl Pair {
+    /// Starts both and waits until both are ready.
+    pub fn start(setup: &Setup) -> Pair {
+        let (reference, subject) = std::thread::scope(|scope| {
+            let reference = scope.spawn(|| Server::start(Side::Reference, setup));
+            (reference.join().expect("php-fpm starts"), Server::start(Side::Subject, setup))
+        });
+        let (findings, log_masks) = (Findings::default(), Vec::new());
+        Pair { reference, subject, findings, log_masks, log_differs: None, compare_log: true }
+    }
+
+    /// Both servers.
+    pub fn servers(&self) -> [&Server; 2] {
+        [&self.reference, &self.subject]
+    }
+
+    /// Sends the request of every case to both and compares the replies.
+    pub fn cases(&mut self, cases: impl IntoIterator<Item = Case>) -> &mut Pair {
+        for case in cases {
+            self.case(&case);
+        }
+        self
+    }
+
+    /// Sends one case's request to both and compares the replies.
+    pub fn case(&mut self, case: &Case) -> &mut Pair {
+        if !selected(&case.name) {
+            return self;
+        }
+        let [reference, subject] = self.servers().map(|server| {
+            let request = case.prepare(server);
+            let replies = (0..case.times).map(|_| server.send(&request).to_text());
+            mask(server, &replies.collect::<Vec<_>>().join("\n\n"), &case.masks)
+        });
+        self.findings.compare(&case.name, case.differs.as_deref(), &reference, &subject);
+        self
+    }
+
+    /// Lets `look` do anything with either server and compares the (masked) texts it returns.
+    pub fn same(&mut self, name: &str, look: impl Fn(&Server) -> String) -> &mut Pair {
+        self.observe(name, None, look)
+    }
+
+    /// As [`Pair::same`] for a difference that is known and intended: fails when it is gone.
+    pub fn differs(&mut self, name: &str, reason: &str, look: impl Fn(&Server) -> String) -> &mut Pair {
+        self.observe(name, Some(reason), look)
+    }
+
+    fn observe(&mut self, name: &str, reason: Option<&str>, look: impl Fn(&Server) -> String) -> &mut Pair {
+        if selected(name) {
+            let [reference, subject] = self.servers().map(|server| mask(server, &look(server), &[]));
+            self.findings.compare(name, reason, &reference, &subject);
+        }
+        self
+    }
+
+    /// Masks what matches in the logs that [`Pair::finish`] compares.
+    pub fn mask_log(&mut self, pattern: &str) -> &mut Pair {
+        self.log_masks.push(Regex::new(pattern).expect("pattern of a mask"));
+        self
+    }
+
+    /// The logs differ, and are meant to.
+    pub fn log_differs(&mut self, reason: &str) -> &mut Pair {
+        self.log_differs = Some(reason.into());
+        self
+    }
+
+    /// The logs are not compared, because their order is a matter of chance.
+    pub fn ignore_log(&mut self) -> &mut Pair {
+        self.compare_log = false;
+        self
+    }
+
+    /// Stops both, checks that nothing is left running, compares standard error and log, and panics with all findings.
+    pub fn finish(mut self) {
+        for server in self.servers() {
+            server.stop();
+        }
+        if self.compare_log && std::env::var_os("CORNAC_CASE").is_none() {
+            let [reference, subject] = self.servers().map(|server| {
+                let text = format!(
+                    "stdout: {}\nstderr: {}\nlog:\n{}",
+                    server.stdout(),
+                    server.stderr(),
+                    server.log()
+                );
+                mask(server, &text, &self.log_masks)
+            });
+            self.findings.compare("the log", self.log_differs.as_deref(), &reference, &subject);
+        }
+        self.findings.report();
+    }
+}
+
+/// What differed, and how many cases there were.
+#[derive(Default)]
+struct Findings {
+    texts: Vec<String>,
+    cases: usize,
+}
+
+impl Findings {
+    fn compare(&mut self, name: &str, differs: Option<&str>, reference: &str, subject: &str) {
+        self.cases += 1;
+        let found = difference(reference, subject);
+        if std::env::var_os("CORNAC_SHOW").is_some() {
+            say(&format!("---- {name}\n{reference}\n"));
+        }
+        match (differs, found) {
+            (None, Some(lines)) => self.texts.push(format!("  {name}:\n{lines}")),
+            (Some(reason), None) if !same_on_both_sides() => {
+                self.texts.push(format!("  {name}: no longer differs, though meant to: {reason}\n"));
+            }
+            _ => {}
+        }
+    }
+
+    fn report(&self) {
+        let count = self.texts.len();
+        assert!(
+            count == 0,
+            "{count} of {} cases differ from php-fpm:\n{}",
+            self.cases,
+            self.texts.join("\n")
+        );
+    }
+}
+
+/// Runs `scene` for either side alone, servers included, and compares the texts it returns (not masked further).
+pub fn compare_runs(name: &str, differs: Option<&str>, scene: impl Fn(Side) -> String) {
+    if !selected(name) {
+        return;
+    }
+    let mut findings = Findings::default();
+    findings.compare(name, differs, &scene(Side::Reference), &scene(Side::Subject));
+    findings.report();
+}
+
+/// `CORNAC_CASE` is unset or part of the name.
+fn selected(name: &str) -> bool {
+    std::env::var("CORNAC_CASE").map_or(true, |wanted| name.contains(&wanted))
+}
+
+/// Whether cases that need root can run; if not, says how many are left out, visibly.
+pub fn skip_unless_root(what: &str, cases: usize) -> bool {
+    if !is_root() {
+        say(&format!("skipped without root: {what} ({cases} cases)\n"));
+    }
+    !is_root()
+}
+
+/// Past the test runner's capture, which hides the output of tests that pass.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

@@ -1,0 +1,98 @@
+//! What a server is started with: configuration, scripts, command line, environment. A description only; the same one
+//! is written into the folder of either side. In every text `{dir}` stands for that folder, `{user}` and `{group}` for
+//! the pool's user, `{port}` and `{port2}` for free TCP ports.
+
+use crate::binary::is_root;
+
+/// A description of one server; [`crate::Server::start`] makes it real.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    pub(crate) global: String,
+    pub(crate) pools: Vec<(String, String)>,
+    pub(crate) files: Vec<(String, Vec<u8>)>,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) bare: bool,
+    pub(crate) daemon: bool,
+}
+
+impl Setup {
+    /// One pool `www` with one worker on `{dir}/www.sock`, logging to `{dir}/error.log`.
+    pub fn new() -> Setup {
+        Setup { pools: vec![("www".into(), String::new())], ..Setup::default() }
+    }
+
+    /// Exactly this configuration file, none of the usual lines.
+    pub fn bare(config: &str) -> Setup {
+        Setup { global: config.into(), bare: true, ..Setup::default() }
+    }
+
+    /// More lines for `[global]`; a line given twice wins over an earlier one.
+    pub fn global(mut self, lines: &str) -> Setup {
+        self.global.push_str(lines);
+        self.global.push('\n');
+        self
+    }
+
+    /// More lines for a pool, which is added if it is new.
+    pub fn pool(mut self, name: &str, lines: &str) -> Setup {
+        match self.pools.iter_mut().find(|(known, _)| known == name) {
+            Some((_, text)) => text.push_str(&format!("{lines}\n")),
+            None => self.pools.push((name.into(), format!("{lines}\n"))),
+        }
+        self
+    }
+
+    /// More lines for the pool `www`.
+    pub fn www(self, lines: &str) -> Setup {
+        self.pool("www", lines)
+    }
+
+    /// A file below the server's folder; scripts live below `www/`.
+    pub fn file(mut self, path: &str, content: impl AsRef<[u8]>) -> Setup {
+        self.files.push((path.into(), content.as_ref().to_vec()));
+        self
+    }
+
+    /// A script of the document root.
+    pub fn script(self, name: &str, content: &str) -> Setup {
+        self.file(&format!("www/{name}"), content)
+    }
+
+    /// One more word of the command line, after `-y FILE`.
+    pub fn arg(mut self, word: &str) -> Setup {
+        self.args.push(word.into());
+        self
+    }
+
+    /// A variable of the master's environment, which is otherwise nearly empty.
+    pub fn env(mut self, name: &str, value: &str) -> Setup {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Runs in the background, without `-F`, with a pid file.
+    pub fn daemon(mut self) -> Setup {
+        self.daemon = true;
+        self
+    }
+
+    /// The text of the configuration file, placeholders not yet filled in.
+    pub(crate) fn config(&self) -> String {
+        if self.bare {
+            return self.global.clone();
+        }
+        let mut text =
+            format!("[global]\nerror_log = {{dir}}/error.log\npid = {{dir}}/php-fpm.pid\n{}", self.global);
+        for (name, lines) in &self.pools {
+            text.push_str(&format!("[{name}]\n"));
+            if is_root() {
+                text.push_str("user = {user}\ngroup = {group}\n");
+            }
+            text.push_str(&format!("listen = {{dir}}/{name}.sock\nlisten.mode = 0666\n"));
+            text.push_str("pm = static\npm.max_children = 1\n");
+            text.push_str(lines);
+        }
+        text
+    }
+}
