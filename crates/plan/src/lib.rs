@@ -1,1 +1,324 @@
-//! What should run, and what to do next: pure, no clock, no I/O
+//! What should run, and what to do next. Settings and events in, actions out: no clock, no I/O, no process.
+//! The master waits, feeds `Plan::on_event`, and applies what comes back.
+//!
+//! ```text
+//! Starting ──all fork servers up──► Announcing ──Announced──► Normal ──stop signal──► Stopping ──► Exit
+//!    └── one refused, died or too slow ──► Fail
+//! ```
+#![forbid(unsafe_code)]
+
+mod backoff;
+mod exit;
+mod pool;
+mod stop;
+
+use std::time::{Duration, Instant};
+
+use config::Level;
+pub use exit::{Exit, signal_name};
+use pool::{Pool, Server};
+use stop::Stop;
+
+/// Index of a pool, in the order of the configuration.
+pub type PoolId = usize;
+
+/// What the plan needs to know of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The pools.
+    pub pools: Vec<PoolSettings>,
+    /// `process.max`; 0 = no limit.
+    pub process_max: u32,
+    /// `process_control_timeout`; zero = off.
+    pub process_control_timeout: Duration,
+}
+
+/// What the plan needs to know of a pool.
+#[derive(Clone, Debug)]
+pub struct PoolSettings {
+    /// Its name, as it stands in log lines.
+    pub name: String,
+    /// How many workers shall live.
+    pub workers: u32,
+}
+
+impl PoolSettings {
+    /// Scoreboard slots the pool needs: twice its workers, so that those of a lost fork server can finish beside
+    /// their successors.
+    pub fn slots(&self) -> u32 {
+        self.workers * 2
+    }
+}
+
+/// A request to the master by signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// SIGTERM or SIGINT, by its number: end at once.
+    Terminate(i32),
+    /// SIGQUIT: finish what runs, then end.
+    Finish,
+    /// SIGUSR1: open the logs again.
+    Reopen,
+    /// SIGUSR2 or SIGHUP, by its number: read the configuration again.
+    Reload(i32),
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Sockets and scoreboards are there: bring the fork servers up.
+    Begin,
+    /// The start is announced (pid file, launcher, `fpm is running`).
+    Announced,
+    /// A fork server's PHP is up.
+    ServerStarted(PoolId),
+    /// A fork server said why it cannot start; its process ends next.
+    ServerRefused {
+        /// Which.
+        pool: PoolId,
+        /// One sentence.
+        reason: String,
+        /// The configuration or the PHP executable is at fault.
+        configuration: bool,
+    },
+    /// A fork server could not even be executed; no process is left of it.
+    ServerNotStarted {
+        /// Which.
+        pool: PoolId,
+        /// One sentence.
+        reason: String,
+    },
+    /// A fork server's process has been collected. What it reported before was fed before.
+    ServerDied {
+        /// Which.
+        pool: PoolId,
+        /// Its process id.
+        pid: u32,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// A worker lives.
+    Forked {
+        /// Its pool.
+        pool: PoolId,
+        /// Its slot.
+        slot: u32,
+        /// Its process id.
+        pid: u32,
+    },
+    /// `fork` failed.
+    ForkFailed {
+        /// The pool.
+        pool: PoolId,
+        /// The slot that stays empty.
+        slot: u32,
+        /// Text and number of the error.
+        cause: String,
+    },
+    /// A worker has been collected, by its fork server or (adopted) by the master.
+    WorkerExited {
+        /// Its pool.
+        pool: PoolId,
+        /// Its slot.
+        slot: u32,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// A worker is gone and nobody saw how: its fork server died between collecting and reporting it.
+    WorkerLost {
+        /// Its pool.
+        pool: PoolId,
+        /// Its slot.
+        slot: u32,
+    },
+    /// A signal to the master.
+    Asked(Request),
+    /// `next_deadline` has passed (too early is harmless).
+    DeadlineReached,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Write a log line.
+    Log(Level, String),
+    /// Execute the pool's fork server.
+    StartServer(PoolId),
+    /// Close the channel to the fork server: it ends.
+    CloseServer(PoolId),
+    /// SIGKILL the fork server.
+    KillServer(PoolId),
+    /// Order a worker into a slot.
+    ForkWorker {
+        /// The pool.
+        pool: PoolId,
+        /// The free slot.
+        slot: u32,
+    },
+    /// Send a signal to a worker.
+    SignalWorker {
+        /// Its pool.
+        pool: PoolId,
+        /// Its slot.
+        slot: u32,
+        /// Signal number.
+        signal: i32,
+    },
+    /// All fork servers are up: write the pid file, announce the start, then feed `Announced`.
+    Announce,
+    /// Open the error log again.
+    ReopenLogs,
+    /// The start failed: leave nothing behind and end.
+    Fail {
+        /// The configuration's or the PHP executable's fault rather than PHP's own failure.
+        configuration: bool,
+    },
+    /// All is stopped: remove pid file and sockets and end with success.
+    Exit,
+}
+
+/// Where the master is in its life.
+#[derive(Debug)]
+enum Phase {
+    Starting,
+    Announcing,
+    Normal,
+    Stopping(Stop),
+    Over,
+}
+
+/// The state of everything that runs.
+#[derive(Debug)]
+pub struct Plan {
+    settings: Settings,
+    pools: Vec<Pool>,
+    phase: Phase,
+    process_max_told: bool,
+    actions: Vec<Action>,
+}
+
+const SIGQUIT: i32 = 3;
+
+impl Plan {
+    /// Nothing runs yet.
+    pub fn new(settings: Settings) -> Plan {
+        let pools = settings.pools.iter().cloned().map(Pool::new).collect();
+        Plan { settings, pools, phase: Phase::Starting, process_max_told: false, actions: Vec::new() }
+    }
+
+    /// What to do about `event`. `now` never goes back.
+    pub fn on_event(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        match event {
+            Event::Begin => (0..self.pools.len()).for_each(|pool| self.start_server(pool, now)),
+            Event::Announced => self.announced(),
+            Event::ServerStarted(pool) => self.server_started(pool, now),
+            Event::ServerRefused { pool, reason, configuration } => {
+                self.server_refused(pool, &reason, configuration);
+            }
+            Event::ServerNotStarted { pool, reason } => {
+                self.server_refused(pool, &reason, true);
+                self.server_died(pool, None, now);
+            }
+            Event::ServerDied { pool, pid, exit } => self.server_died(pool, Some((pid, exit)), now),
+            Event::Forked { pool, slot, pid } => self.forked(pool, slot, pid, now),
+            Event::ForkFailed { pool, slot, cause } => self.fork_failed(pool, slot, &cause, now),
+            Event::WorkerExited { pool, slot, exit } => self.worker_exited(pool, slot, exit, now),
+            Event::WorkerLost { pool, slot } => drop(self.pools[pool].remove(slot)),
+            Event::Asked(request) => self.asked(request, now),
+            Event::DeadlineReached => self.check_servers(now),
+        }
+        self.settle(now);
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When to feed `DeadlineReached` if nothing else happens.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let pools = self.pools.iter().filter_map(|pool| pool.deadline(self.wants_workers()));
+        let stop = match &self.phase {
+            Phase::Stopping(stop) => stop.deadline,
+            _ => None,
+        };
+        pools.chain(stop).min()
+    }
+
+    /// The worker with this process id.
+    pub fn worker_by_pid(&self, pid: u32) -> Option<(PoolId, u32)> {
+        self.pools.iter().enumerate().find_map(|(id, pool)| Some((id, pool.slot_of(pid)?)))
+    }
+
+    /// Slots of a pool that are taken, with the process id once it is known.
+    pub fn workers(&self, pool: PoolId) -> Vec<(u32, Option<u32>)> {
+        self.pools[pool].workers().map(|(slot, worker)| (slot, worker.pid)).collect()
+    }
+
+    /// Whether a slot was ordered and its worker has not been reported yet.
+    pub fn awaits(&self, pool: PoolId, slot: u32) -> bool {
+        self.pools[pool].worker(slot).is_some_and(|worker| worker.pid.is_none())
+    }
+
+    fn wants_workers(&self) -> bool {
+        matches!(self.phase, Phase::Normal)
+    }
+
+    fn log(&mut self, level: Level, text: impl Into<String>) {
+        self.actions.push(Action::Log(level, text.into()));
+    }
+
+    fn log_pool(&mut self, pool: PoolId, level: Level, text: impl std::fmt::Display) {
+        let line = format!("[pool {}] {text}", self.pools[pool].settings.name);
+        self.log(level, line);
+    }
+
+    fn announced(&mut self) {
+        if matches!(self.phase, Phase::Announcing) {
+            self.phase = Phase::Normal;
+        }
+    }
+
+    /// What follows from the state alone, whatever the event was.
+    fn settle(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Starting if self.pools.iter().all(|pool| matches!(pool.server, Server::Up { .. })) => {
+                self.phase = Phase::Announcing;
+                self.actions.push(Action::Announce);
+            }
+            Phase::Normal => self.fill(now),
+            Phase::Stopping(_) => self.stop_step(now),
+            _ => {}
+        }
+    }
+
+    fn asked(&mut self, request: Request, now: Instant) {
+        match request {
+            Request::Terminate(signal) => {
+                self.log(Level::Debug, format!("received {}", signal_name(signal)));
+                self.log(Level::Notice, "Terminating ...");
+                self.stop(stop::Kind::Terminating, now);
+            }
+            Request::Finish => {
+                self.log(Level::Debug, "received SIGQUIT");
+                self.log(Level::Notice, "Finishing ...");
+                self.stop(stop::Kind::Finishing, now);
+            }
+            Request::Reopen => {
+                self.log(Level::Debug, "received SIGUSR1");
+                self.actions.push(Action::ReopenLogs);
+            }
+            Request::Reload(signal) => {
+                let name = signal_name(signal);
+                self.log(Level::Debug, format!("received {name}"));
+                let sentence =
+                    "is ignored: this version cannot reload yet, it goes on with the running configuration";
+                self.log(Level::Warning, format!("{name} {sentence}"));
+            }
+        }
+    }
+
+    fn fail(&mut self, configuration: bool) {
+        self.phase = Phase::Over;
+        self.actions.push(Action::Fail { configuration });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! The way down: signals to the workers in php-fpm's order and rhythm, then the fork servers, then the end.
+//!
+//! ```text
+//! workers: QUIT (finish) or TERM (terminate) ─timeout─► TERM / KILL ─1 s─► KILL ─1 s─► KILL …
+//! no worker left: close the fork servers ─2 s─► KILL them;  none left: Exit
+//! ```
+
+use std::time::{Duration, Instant};
+
+use config::Level;
+
+use crate::pool::Server;
+use crate::{Action, Phase, Plan, SIGQUIT};
+
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+/// Between the second and all further signals.
+const STEP: Duration = Duration::from_secs(1);
+/// How long a fork server may take to shut PHP down.
+const SERVER_LIMIT: Duration = Duration::from_secs(2);
+
+/// Which of php-fpm's two ways to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Finishing,
+    Terminating,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Finishing => "finishing",
+            Kind::Terminating => "terminating",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Stop {
+    kind: Kind,
+    pub(crate) last_signal: Option<i32>,
+    pub(crate) deadline: Option<Instant>,
+    servers_told: bool,
+}
+
+impl Plan {
+    pub(crate) fn stop(&mut self, kind: Kind, now: Instant) {
+        match &self.phase {
+            Phase::Over => return,
+            Phase::Stopping(stop) if stop.kind == kind => return,
+            Phase::Stopping(stop) if stop.kind > kind => {
+                let (wanted, current) = (kind.name(), stop.kind.name());
+                let text = format!("not switching to '{wanted}' state, because already in '{current}' state");
+                return self.log(Level::Debug, text);
+            }
+            _ => {}
+        }
+        self.log(Level::Debug, format!("switching to '{}' state", kind.name()));
+        let servers_told = matches!(&self.phase, Phase::Stopping(stop) if stop.servers_told);
+        self.phase = Phase::Stopping(Stop { kind, last_signal: None, deadline: Some(now), servers_told });
+    }
+
+    /// Looks how far the stop has come; called after every event while stopping.
+    pub(crate) fn stop_step(&mut self, now: Instant) {
+        let workers: usize = self.pools.iter().map(|pool| pool.workers().count()).sum();
+        let Phase::Stopping(stop) = &mut self.phase else { return };
+        let due = stop.deadline.is_some_and(|deadline| now >= deadline);
+        if workers == 0 {
+            self.stop_servers(now, due);
+        } else if due {
+            let (signal, wait) = match (stop.last_signal, stop.kind) {
+                (None, Kind::Terminating) => (SIGTERM, self.settings.process_control_timeout),
+                (None, Kind::Finishing) => (SIGQUIT, self.settings.process_control_timeout),
+                (Some(SIGQUIT), _) => (SIGTERM, STEP),
+                (Some(_), _) => (SIGKILL, STEP),
+            };
+            (stop.last_signal, stop.deadline) = (Some(signal), Some(now + wait));
+            self.signal_all(signal);
+        }
+    }
+
+    fn signal_all(&mut self, signal: i32) {
+        let mut alive = 0;
+        for pool in 0..self.pools.len() {
+            let slots: Vec<u32> = self.pools[pool].workers().map(|(slot, _)| slot).collect();
+            alive += slots.len();
+            for slot in slots {
+                self.signal_worker(pool, slot, signal);
+            }
+        }
+        self.log(Level::Debug, format!("{alive} child(ren) still alive"));
+    }
+
+    fn stop_servers(&mut self, now: Instant, due: bool) {
+        let running: Vec<_> =
+            (0..self.pools.len()).filter(|id| !matches!(self.pools[*id].server, Server::Down)).collect();
+        if running.is_empty() {
+            self.log(Level::Notice, "exiting, bye-bye!");
+            self.phase = Phase::Over;
+            return self.actions.push(Action::Exit);
+        }
+        let Phase::Stopping(stop) = &mut self.phase else { return };
+        if !stop.servers_told {
+            (stop.servers_told, stop.deadline) = (true, Some(now + SERVER_LIMIT));
+            for pool in running {
+                self.pools[pool].server = Server::Closing;
+                self.actions.push(Action::CloseServer(pool));
+            }
+        } else if due {
+            stop.deadline = Some(now + STEP);
+            self.actions.extend(running.into_iter().map(Action::KillServer));
+        }
+    }
+}

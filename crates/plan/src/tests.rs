@@ -1,0 +1,313 @@
+//! Tables of situations and what the plan makes of them.
+
+use super::*;
+
+const SEGV: Exit = Exit::Signal { number: 11, core: false };
+const TERM: Exit = Exit::Signal { number: 15, core: false };
+const QUIT: Exit = Exit::Signal { number: 3, core: false };
+const CLEAN: Exit = Exit::Code(0);
+
+/// A plan on its own clock; actions come back as short texts.
+struct Stage {
+    plan: Plan,
+    start: Instant,
+}
+
+impl Stage {
+    fn new(workers: &[u32], process_max: u32, timeout_ms: u64) -> Stage {
+        let names = ["a", "b", "c"];
+        let pools = names.iter().zip(workers).map(|(n, w)| PoolSettings { name: n.to_string(), workers: *w });
+        let plan = Plan::new(Settings {
+            pools: pools.collect(),
+            process_max,
+            process_control_timeout: Duration::from_millis(timeout_ms),
+        });
+        Stage { plan, start: Instant::now() }
+    }
+
+    /// As `new`, up to `Normal`, with pool `a`'s workers alive as 100, 101, ….
+    fn running(workers: u32, timeout_ms: u64) -> Stage {
+        let mut stage = Stage::new(&[workers], 0, timeout_ms);
+        for event in [Event::Begin, Event::ServerStarted(0), Event::Announced] {
+            stage.at(0, event);
+        }
+        for slot in 0..workers {
+            stage.at(0, Event::Forked { pool: 0, slot, pid: 100 + slot });
+        }
+        stage
+    }
+
+    fn at(&mut self, ms: u64, event: Event) -> Vec<String> {
+        let actions = self.plan.on_event(event, self.start + Duration::from_millis(ms));
+        actions.into_iter().map(show).collect()
+    }
+
+    fn check(&mut self, ms: u64, event: Event, expected: &[&str]) {
+        let shown = format!("{event:?} at {ms} ms");
+        assert_eq!(self.at(ms, event), expected, "{shown}");
+    }
+
+    fn deadline_ms(&self) -> Option<u64> {
+        self.plan.next_deadline().map(|at| at.duration_since(self.start).as_millis() as u64)
+    }
+}
+
+fn show(action: Action) -> String {
+    match action {
+        Action::Log(level, text) => format!("{} {text}", level.word()),
+        Action::ForkWorker { pool, slot } => format!("fork {pool}.{slot}"),
+        Action::SignalWorker { pool, slot, signal } => format!("signal {pool}.{slot} {signal}"),
+        Action::StartServer(pool) => format!("start {pool}"),
+        Action::CloseServer(pool) => format!("close {pool}"),
+        Action::KillServer(pool) => format!("kill {pool}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn exited(slot: u32, exit: Exit) -> Event {
+    Event::WorkerExited { pool: 0, slot, exit }
+}
+
+fn died(exit: Exit) -> Event {
+    Event::ServerDied { pool: 0, pid: 50, exit }
+}
+
+#[test]
+fn all_fork_servers_come_up_before_any_worker() {
+    let mut s = Stage::new(&[2, 1], 0, 0);
+    s.check(0, Event::Begin, &["start 0", "start 1"]);
+    assert_eq!(s.deadline_ms(), Some(60_000));
+    s.check(10, Event::ServerStarted(1), &[]);
+    s.check(20, Event::ServerStarted(0), &["Announce"]);
+    s.check(21, Event::Announced, &["fork 0.0", "fork 0.1", "fork 1.0"]);
+    s.check(22, Event::Forked { pool: 0, slot: 1, pid: 7 }, &["DEBUG [pool a] child 7 started"]);
+    assert_eq!(s.plan.worker_by_pid(7), Some((0, 1)));
+    assert!(s.plan.awaits(0, 0) && !s.plan.awaits(0, 1));
+    assert_eq!(s.deadline_ms(), None);
+}
+
+#[test]
+fn a_start_that_fails_says_whose_fault_it_is() {
+    let refused = |configuration| Event::ServerRefused { pool: 0, reason: "no".into(), configuration };
+    let fail = |configuration| format!("Fail {{ configuration: {configuration} }}");
+    for (event, ms, line, configuration) in [
+        (refused(true), 1, "ERROR [pool a] no", true),
+        (refused(false), 1, "ERROR [pool a] no", false),
+        (Event::ServerNotStarted { pool: 0, reason: "no".into() }, 1, "ERROR [pool a] no", true),
+        (
+            died(SEGV),
+            1,
+            "ERROR [pool a] PHP's start-up failed: process 50 exited on signal 11 (SIGSEGV)",
+            false,
+        ),
+    ] {
+        let mut s = Stage::new(&[1], 0, 0);
+        s.at(0, Event::Begin);
+        s.check(ms, event, &[line, &fail(configuration)]);
+    }
+    let mut s = Stage::new(&[1], 0, 0);
+    s.at(0, Event::Begin);
+    s.check(59_999, Event::DeadlineReached, &[]);
+    let line = "ERROR [pool a] PHP did not start within 60 seconds";
+    s.check(60_000, Event::DeadlineReached, &["kill 0", line, &fail(false)]);
+}
+
+#[test]
+fn a_worker_that_ends_is_replaced_and_announced() {
+    for (exit, line) in [
+        (CLEAN, "NOTICE [pool a] child 100 exited with code 0 after 5.000000 seconds from start"),
+        (Exit::Code(70), "WARNING [pool a] child 100 exited with code 70 after 5.000000 seconds from start"),
+        (SEGV, "WARNING [pool a] child 100 exited on signal 11 (SIGSEGV) after 5.000000 seconds from start"),
+        (QUIT, "NOTICE [pool a] child 100 exited on signal 3 (SIGQUIT) after 5.000000 seconds from start"),
+    ] {
+        let mut s = Stage::running(2, 0);
+        s.check(5000, exited(0, exit), &[line, "fork 0.0"]);
+        s.check(5001, Event::Forked { pool: 0, slot: 0, pid: 9 }, &["NOTICE [pool a] child 9 started"]);
+    }
+}
+
+#[test]
+fn crashes_at_birth_are_slowed_down() {
+    let mut s = Stage::running(1, 0);
+    let line = "WARNING [pool a] child 100 exited on signal 11 (SIGSEGV) after 0.000000 seconds from start";
+    let ended = |pid: u32| line.replace("100", &pid.to_string());
+    let mut crash = |ms: u64, pid: u32, after: &[&str]| {
+        s.at(ms, Event::Forked { pool: 0, slot: 0, pid });
+        let mut expected = vec![ended(pid)];
+        expected.extend(after.iter().map(|text| text.to_string()));
+        assert_eq!(s.at(ms, exited(0, SEGV)), expected);
+    };
+    crash(0, 100, &["fork 0.0"]);
+    crash(1, 101, &["fork 0.0"]);
+    let wait = |row: u32, ms: u32| {
+        format!(
+            "WARNING [pool a] {row} children in a row ended within a second of their start, waiting {ms} ms before the next is started"
+        )
+    };
+    crash(2, 102, &[&wait(3, 250)]);
+    assert_eq!(s.deadline_ms(), Some(252));
+    s.check(251, Event::DeadlineReached, &[]);
+    s.check(252, Event::DeadlineReached, &["fork 0.0"]);
+    assert_eq!(s.deadline_ms(), None);
+    s.at(253, Event::Forked { pool: 0, slot: 0, pid: 103 });
+    let last = s.at(254, exited(0, SEGV));
+    assert_eq!(last.last().unwrap(), &wait(4, 500));
+}
+
+#[test]
+fn a_worker_that_lived_ends_the_row_of_crashes() {
+    let mut s = Stage::running(1, 0);
+    for ms in [0, 1] {
+        assert!(s.at(ms, exited(0, SEGV)).contains(&"fork 0.0".into()));
+        s.at(ms, Event::Forked { pool: 0, slot: 0, pid: 7 });
+    }
+    s.at(2000, exited(0, SEGV));
+    s.at(2000, Event::Forked { pool: 0, slot: 0, pid: 8 });
+    assert!(s.at(2001, exited(0, SEGV)).contains(&"fork 0.0".into()));
+}
+
+#[test]
+fn fork_failures_are_told_once_per_delay() {
+    let mut s = Stage::running(1, 0);
+    s.at(5000, exited(0, CLEAN));
+    let failed = Event::ForkFailed { pool: 0, slot: 0, cause: "Cannot allocate memory (12)".into() };
+    s.check(5001, failed, &["ERROR fork() failed: Cannot allocate memory (12)"]);
+    s.check(5251, Event::DeadlineReached, &["fork 0.0"]);
+}
+
+#[test]
+fn process_max_holds_over_all_pools() {
+    let told = "WARNING The maximum number of processes has been reached. Please review your configuration and consider raising 'process.max'";
+    let mut s = Stage::new(&[2, 2], 3, 0);
+    s.at(0, Event::Begin);
+    s.at(0, Event::ServerStarted(0));
+    s.at(0, Event::ServerStarted(1));
+    s.check(0, Event::Announced, &["fork 0.0", "fork 0.1", "fork 1.0", told]);
+    s.check(0, Event::DeadlineReached, &[]);
+    s.at(1, Event::Forked { pool: 0, slot: 0, pid: 7 });
+    let after = s.at(2000, exited(0, CLEAN));
+    assert_eq!(after[1..], ["fork 0.0"]);
+}
+
+#[test]
+fn orders_wait_for_answers() {
+    let mut s = Stage::new(&[40], 0, 0);
+    s.at(0, Event::Begin);
+    s.at(0, Event::ServerStarted(0));
+    assert_eq!(s.at(0, Event::Announced).len(), 32);
+    let next = s.at(1, Event::Forked { pool: 0, slot: 0, pid: 7 });
+    assert_eq!(next, ["DEBUG [pool a] child 7 started", "fork 0.32"]);
+}
+
+#[test]
+fn workers_of_a_lost_fork_server_serve_on_until_the_next_is_up() {
+    let mut s = Stage::running(2, 0);
+    s.at(20_000, exited(1, CLEAN));
+    let text = "WARNING [pool a] fork server 50 exited on signal 11 (SIGSEGV); 1 worker(s) go on serving, a new fork server starts in 250 ms";
+    s.check(20_001, died(SEGV), &[text]);
+    assert_eq!(s.deadline_ms(), Some(20_251));
+    s.check(20_251, Event::DeadlineReached, &["start 0"]);
+    s.check(
+        20_300,
+        Event::ServerStarted(0),
+        &["DEBUG [pool a] sending signal 3 SIGQUIT to child 100", "signal 0.0 3", "fork 0.1", "fork 0.2"],
+    );
+    s.at(20_301, Event::Forked { pool: 0, slot: 1, pid: 201 });
+    s.check(
+        20_302,
+        exited(0, CLEAN),
+        &["NOTICE [pool a] child 100 exited with code 0 after 20.302000 seconds from start"],
+    );
+    s.check(20_303, Event::WorkerLost { pool: 0, slot: 1 }, &["fork 0.0"]);
+}
+
+#[test]
+fn a_fork_server_that_cannot_return_is_tried_again_ever_more_slowly() {
+    let mut s = Stage::running(1, 0);
+    s.at(0, died(SEGV));
+    s.check(250, Event::DeadlineReached, &["start 0"]);
+    let refused = Event::ServerRefused { pool: 0, reason: "bad ini".into(), configuration: true };
+    s.check(260, refused, &["ERROR [pool a] bad ini"]);
+    let text = "WARNING [pool a] 1 worker(s) go on serving, a new fork server starts in 500 ms";
+    s.check(261, died(Exit::Code(78)), &[text]);
+    assert_eq!(s.deadline_ms(), Some(761));
+}
+
+#[test]
+fn finishing_goes_from_quit_to_term_to_kill() {
+    let mut s = Stage::running(1, 2000);
+    s.check(
+        10_000,
+        Event::Asked(Request::Finish),
+        &[
+            "DEBUG received SIGQUIT",
+            "NOTICE Finishing ...",
+            "DEBUG switching to 'finishing' state",
+            "DEBUG [pool a] sending signal 3 SIGQUIT to child 100",
+            "signal 0.0 3",
+            "DEBUG 1 child(ren) still alive",
+        ],
+    );
+    let step = |signal: u32, name: &str| {
+        [
+            format!("DEBUG [pool a] sending signal {signal} {name} to child 100"),
+            format!("signal 0.0 {signal}"),
+            "DEBUG 1 child(ren) still alive".into(),
+        ]
+    };
+    assert_eq!(s.deadline_ms(), Some(12_000));
+    assert_eq!(s.at(12_000, Event::DeadlineReached), step(15, "SIGTERM"));
+    assert_eq!(s.at(13_000, Event::DeadlineReached), step(9, "SIGKILL"));
+    assert_eq!(s.at(14_000, Event::DeadlineReached), step(9, "SIGKILL"));
+    s.check(
+        14_100,
+        exited(0, TERM),
+        &[
+            "DEBUG [pool a] child 100 exited on signal 15 (SIGTERM) after 14.100000 seconds from start",
+            "close 0",
+        ],
+    );
+    s.check(14_200, died(CLEAN), &["NOTICE exiting, bye-bye!", "Exit"]);
+}
+
+#[test]
+fn terminating_kills_at_once_without_a_timeout() {
+    let mut s = Stage::running(1, 0);
+    let first = s.at(0, Event::Asked(Request::Terminate(2)));
+    assert_eq!(first[..2], ["DEBUG received SIGINT", "NOTICE Terminating ..."]);
+    assert_eq!(first[4], "signal 0.0 15");
+    assert_eq!(s.deadline_ms(), Some(0));
+    assert_eq!(s.at(0, Event::DeadlineReached)[1], "signal 0.0 9");
+    let late = s.at(1, Event::Asked(Request::Finish));
+    assert_eq!(late[2], "DEBUG not switching to 'finishing' state, because already in 'terminating' state");
+    let again = s.at(1, Event::Asked(Request::Terminate(15)));
+    assert_eq!(again, ["DEBUG received SIGTERM", "NOTICE Terminating ..."]);
+}
+
+#[test]
+fn a_worker_born_during_the_stop_is_signalled_too() {
+    let mut s = Stage::running(1, 1000);
+    s.at(5000, exited(0, CLEAN));
+    s.at(5001, Event::Asked(Request::Finish));
+    let born = s.at(5002, Event::Forked { pool: 0, slot: 0, pid: 9 });
+    assert_eq!(born[2], "signal 0.0 3");
+}
+
+#[test]
+fn a_fork_server_that_does_not_end_is_killed() {
+    let mut s = Stage::running(1, 0);
+    s.at(0, Event::Asked(Request::Terminate(15)));
+    s.at(1, exited(0, TERM));
+    assert_eq!(s.deadline_ms(), Some(2001));
+    s.check(2001, Event::DeadlineReached, &["kill 0"]);
+    s.check(2002, died(SEGV), &["NOTICE exiting, bye-bye!", "Exit"]);
+}
+
+#[test]
+fn reload_and_reopen_change_nothing_that_runs() {
+    let mut s = Stage::running(1, 0);
+    s.check(0, Event::Asked(Request::Reopen), &["DEBUG received SIGUSR1", "ReopenLogs"]);
+    let lines = s.at(0, Event::Asked(Request::Reload(12)));
+    assert_eq!(lines.len(), 2);
+    assert!(lines[1].starts_with("WARNING SIGUSR2 is ignored"), "{lines:?}");
+}
