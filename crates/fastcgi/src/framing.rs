@@ -36,6 +36,11 @@ impl Framing {
         self.stage() == Stage::Header && self.partial_len == 0
     }
 
+    /// Bytes of an incomplete header that are kept, at most 7.
+    pub(crate) fn kept(&self) -> usize {
+        self.partial_len
+    }
+
     /// The header that kept and given bytes make together, if they suffice. Consumes nothing.
     pub(crate) fn peek_header(&self, input: &[u8]) -> Option<Header> {
         let mut bytes = self.partial;
@@ -90,6 +95,11 @@ pub(crate) struct Body {
 }
 
 impl Body {
+    /// Bytes of an incomplete body that are kept, at most 7.
+    pub(crate) fn kept(&self) -> usize {
+        self.len
+    }
+
     /// Adds a piece; gives the body once it is complete, and is empty again then.
     pub(crate) fn add(&mut self, piece: &[u8]) -> Option<[u8; BODY_LEN]> {
         let taken = piece.len().min(BODY_LEN - self.len);

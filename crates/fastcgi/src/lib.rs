@@ -9,6 +9,7 @@
 //! | [`params`]   | name-value pairs (§3.4)                                               |
 //! | [`server`]   | the application's side: what a web server sends, as events            |
 //! | [`response`] | the application's side: headers around the output                     |
+//! | [`client`]   | the web server's side: a request as bytes, the answer as events       |
 //!
 //! # Fuzzing
 //!
@@ -26,6 +27,7 @@
 
 mod framing;
 
+pub mod client;
 pub mod params;
 pub mod record;
 pub mod response;

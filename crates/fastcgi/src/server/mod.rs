@@ -18,6 +18,8 @@
 
 mod answer;
 mod limits;
+#[cfg(test)]
+mod tests;
 
 pub use answer::Answer;
 pub use limits::{Limits, Roles, Values, Violation};
@@ -138,6 +140,11 @@ impl Server {
     /// No part of a record is missing. With no request active, the connection is idle then.
     pub fn between_records(&self) -> bool {
         self.framing.between_records()
+    }
+
+    /// Bytes of earlier inputs that are kept: less than a header, a body, or [`Limits::get_values`].
+    pub fn kept(&self) -> usize {
+        self.framing.kept() + self.begin_body.kept() + self.get_values.len()
     }
 
     /// The application has sent END_REQUEST: what still comes of the request is skipped, and the next
