@@ -1,0 +1,75 @@
+//! The command line: how much to measure. Nothing here decides how it is measured.
+
+/// What may be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// How often each load runs on each server.
+    pub(crate) rounds: usize,
+    /// Requests per load, server and round.
+    pub(crate) requests: usize,
+    /// Connections open at the same time; more than the pools have workers would let kept connections starve.
+    pub(crate) connections: usize,
+}
+
+pub(crate) const USAGE: &str = "usage: cornac-benches [--rounds N] [--requests N] [--connections N]
+
+  --rounds N        how often each load runs on each server, interleaved (default 31)
+  --requests N      requests per load, server and round (default 3000)
+  --connections N   connections open at the same time, at most one per worker (default 4)
+
+environment:
+  CORNAC_BIN        the cornac to measure (default target/release/cornac)
+  PHP_FPM_BIN       the php-fpm to measure against (default: the installed one)";
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { rounds: 31, requests: 3000, connections: crate::server::WORKERS }
+    }
+}
+
+impl Options {
+    /// Reads the words after the program's name. `Err` holds what is wrong.
+    pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Result<Options, String> {
+        let mut options = Options::default();
+        let mut words = words.into_iter();
+        while let Some(word) = words.next() {
+            let (name, value) = match word.split_once('=') {
+                Some((name, value)) => (name.to_owned(), value.to_owned()),
+                None => {
+                    let value = words.next().ok_or_else(|| format!("{word}: value missing"))?;
+                    (word, value)
+                }
+            };
+            let (target, most) = match name.as_str() {
+                "--rounds" => (&mut options.rounds, 1_000),
+                "--requests" => (&mut options.requests, 10_000_000),
+                "--connections" => (&mut options.connections, crate::server::WORKERS),
+                _ => return Err(format!("{name}: unknown option")),
+            };
+            let number = value.parse().ok().filter(|number| (1..=most).contains(number));
+            *target = number.ok_or_else(|| format!("{name}: a number from 1 to {most}, not {value}"))?;
+        }
+        Ok(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(words: &[&str], expected: Result<(usize, usize, usize), &str>) {
+        let parsed = Options::parse(words.iter().map(|word| (*word).to_owned()));
+        let parsed = parsed.map(|o| (o.rounds, o.requests, o.connections));
+        assert_eq!(parsed, expected.map_err(str::to_owned), "{words:?}");
+    }
+
+    #[test]
+    fn words_become_options() {
+        check(&[], Ok((31, 3000, 4)));
+        check(&["--rounds", "3", "--requests=50"], Ok((3, 50, 4)));
+        check(&["--rounds"], Err("--rounds: value missing"));
+        check(&["--rounds", "0"], Err("--rounds: a number from 1 to 1000, not 0"));
+        check(&["--connections", "5"], Err("--connections: a number from 1 to 4, not 5"));
+        check(&["--speed", "5"], Err("--speed: unknown option"));
+    }
+}
