@@ -133,3 +133,91 @@ fn begins(header: &[u8], name: &[u8]) -> bool {
 fn has_prefix(text: &[u8], prefix: &[u8]) -> bool {
     text.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Status<'_> = Status { code: 200, line: None, nph: false, rfc2616_headers: false };
+
+    #[track_caller]
+    fn check(status: Status<'_>, headers: &[&str], expected: &str) {
+        let mut out = b"before".to_vec();
+        encode(status, headers.iter().map(|header| header.as_bytes()), &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), format!("before{}\r\n\r\n", expected.replace('|', "\r\n")));
+    }
+
+    fn with_code(code: i32) -> Status<'static> {
+        Status { code, ..PLAIN }
+    }
+
+    fn with_line(code: i32, line: &str) -> Status<'_> {
+        Status { code, line: Some(line.as_bytes()), ..PLAIN }
+    }
+
+    #[test]
+    fn the_code_makes_a_status_line_unless_it_is_200() {
+        check(PLAIN, &["X: 1", "Content-type: a"], "X: 1|Content-type: a");
+        check(with_code(302), &["Location: /x"], "Status: 302 Found|Location: /x");
+        check(with_code(299), &["X: 1"], "Status: 299|X: 1");
+        check(with_code(306), &[], "Status: 306");
+        check(with_code(-5), &[], "Status: -5");
+        check(Status { nph: true, ..PLAIN }, &["X: 1"], "Status: 200 OK|X: 1");
+    }
+
+    #[test]
+    fn the_scripts_own_line_is_rewritten() {
+        check(with_line(202, "HTTP/1.1 202 Acc"), &[], "Status: 202 Acc");
+        check(with_line(304, "HTTP/1.1  304 two"), &[], "Status:  304 two");
+        check(with_line(404, "http/2 404"), &[], "Status: 404");
+        check(with_line(404, "HTTP/ 404 x"), &[], "Status: 404 x");
+        check(with_line(0, "HTTP/1.1 abc"), &[], "Status: abc");
+        // PHP keeps the line when a later http_response_code() changes the code.
+        check(with_line(404, "HTTP/1.1 202 Acc"), &[], "Status: 202 Acc");
+        check(with_line(200, "HTTP/1.1 202 Acc"), &["X: 1"], "X: 1");
+        check(with_line(404, "HTTP/1.1"), &[], "Status: 404 Not Found");
+        check(with_line(404, "HTTP 404 x"), &[], "Status: 404 Not Found");
+    }
+
+    #[test]
+    fn rfc2616_headers_keep_the_line() {
+        let status = |code, line| Status { rfc2616_headers: true, ..with_line(code, line) };
+        check(status(202, "HTTP/1.1 202 Acc"), &["Status: 404", "X: 1"], "HTTP/1.1 202 Acc|X: 1");
+        check(status(404, "HTTP/1.1"), &[], "HTTP/1.1");
+        check(status(200, "HTTP/1.1 200 Fine"), &["X: 1"], "X: 1");
+        check(Status { rfc2616_headers: true, ..with_code(404) }, &[], "Status: 404 Not Found");
+    }
+
+    #[test]
+    fn one_status_header_of_the_script_counts() {
+        let headers = ["X: 1", "status: 202 A", "Status: 203 B", "Y: 2"];
+        check(PLAIN, &headers, "X: 1|status: 202 A|Y: 2");
+        check(with_code(404), &headers, "X: 1|status: 202 A|Y: 2");
+        check(with_line(404, "HTTP/1.1 404 N"), &headers, "Status: 404 N|X: 1|Y: 2");
+        check(with_code(404), &["Status:", "Status:"], "Status: 404 Not Found|Status:|Status:");
+        check(PLAIN, &["Status:1", ""], "Status:1");
+    }
+
+    #[test]
+    fn not_modified_has_no_content_type() {
+        check(with_code(304), &["content-type: a", "X: 1"], "Status: 304 Not Modified|X: 1");
+        check(with_line(200, "HTTP/1.1 304 N"), &["Content-Type: a"], "Content-Type: a");
+        // Where the line is sent, the code in it decides.
+        check(with_line(404, "HTTP/1.1 304 N"), &["Content-Type: a"], "Status: 304 N");
+        check(with_line(304, "HTTP/1.1 404 N"), &["Content-Type: a"], "Status: 404 N|Content-Type: a");
+        check(with_line(404, "HTTP/1.1 4294967600 N"), &["Content-Type: a"], "Status: 4294967600 N");
+        check(with_code(304), &["Content-Type:"], "Status: 304 Not Modified|Content-Type:");
+        // A Status: header of the script decides nothing.
+        check(PLAIN, &["Status: 304", "Content-Type: a"], "Status: 304|Content-Type: a");
+    }
+
+    #[test]
+    fn a_long_status_line_is_cut() {
+        let line = format!("HTTP/1.1 404 {}", "r".repeat(2000));
+        let rest = "r".repeat(1023 - "Status: 404 ".len());
+        check(with_line(404, &line), &["X: 1"], &format!("Status: 404 {rest}|X: 1"));
+        let status = Status { rfc2616_headers: true, ..with_line(404, &line) };
+        check(status, &["X: 1"], &format!("{}|X: 1", &line[..1023]));
+        check(with_code(200), &[&line], &line);
+    }
+}

@@ -33,3 +33,47 @@ pub fn header_name<'b>(name: &[u8], buffer: &'b mut Vec<u8>) -> Option<&'b [u8]>
     }
     Some(buffer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_spelled_as_getallheaders_does() {
+        let cases = [
+            ("HTTP_FOO_BAR", Some("Foo-Bar")),
+            ("HTTP_A", Some("A")),
+            ("HTTP_", None),
+            ("HTTP__X", Some("_x")),
+            ("HTTP___", Some("_-")),
+            ("HTTP_A__B", Some("A-_b")),
+            ("HTTP_a_b", Some("a-b")),
+            ("HTTP_FOO_", Some("Foo-")),
+            ("HTTP_FOO-BAR", Some("Foo-bar")),
+            ("HTTP_FOO.BAR_B", Some("Foo.bar-B")),
+            ("HTTP_X123_4aB", Some("X123-4ab")),
+            ("HTTP_X Y", Some("X y")),
+            ("HTTP_HTTP_X", Some("Http-X")),
+            ("HTTP_\u{c9}", Some("\u{c9}")),
+            ("HTTP_PROXY", Some("Proxy")),
+            ("CONTENT_TYPE", Some("Content-Type")),
+            ("CONTENT_LENGTH", Some("Content-Length")),
+            ("content_type", None),
+            ("http_x", None),
+            ("HTTPX", None),
+            ("", None),
+        ];
+        let mut buffer = b"old".to_vec();
+        for (name, expected) in cases {
+            assert_eq!(header_name(name.as_bytes(), &mut buffer), expected.map(str::as_bytes), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_the_exact_name_is_hidden() {
+        assert!(is_hidden(b"HTTP_PROXY"));
+        for name in ["http_proxy", "Http_Proxy", "HTTP_PROXYX", "HTTP_PROXY_AUTH", "HTTP_PROX"] {
+            assert!(!is_hidden(name.as_bytes()), "{name}");
+        }
+    }
+}

@@ -28,3 +28,46 @@ pub fn php_self<'a>(
         info => Cow::Owned([name, info].concat()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extensions_are_plain_suffixes() {
+        let cases: &[(&str, &[&str], bool)] = &[
+            ("/w/a.php", &[".php"], true),
+            ("/w/.php", &[".php"], true),
+            (".php", &[".php"], false),
+            ("/w/a.PHP", &[".php"], false),
+            ("/w/a.phpx", &[".php"], false),
+            ("/w/a.notphp", &["php"], true),
+            ("/w/php", &["php"], true),
+            ("/w/a.x", &[".php", ".x"], true),
+            ("/w/a.b", &["/w/a.b"], false),
+            ("", &[".php"], false),
+            ("", &[], true),
+            ("/w/hello.txt", &[], true),
+        ];
+        for (script, extensions, allowed) in cases {
+            assert_eq!(extension_allowed(script.as_bytes(), extensions), *allowed, "{script} {extensions:?}");
+        }
+    }
+
+    #[test]
+    fn php_self_joins_name_and_path_info() {
+        let cases: &[(bool, Option<&str>, Option<&str>, &str)] = &[
+            (true, Some("/env.php"), Some("/x"), "/env.php/x"),
+            (true, Some("/env.php"), Some(""), "/env.php"),
+            (true, Some("/env.php"), None, "/env.php"),
+            (true, None, Some("/x"), "/x"),
+            (true, None, None, ""),
+            (false, Some("/env.php"), Some("/x"), "/env.php"),
+            (false, None, Some("/x"), ""),
+        ];
+        for (fix, uri, info, expected) in cases {
+            let value = php_self(*fix, uri.map(str::as_bytes), info.map(str::as_bytes));
+            assert_eq!(value, expected.as_bytes(), "{fix} {uri:?} {info:?}");
+        }
+    }
+}
