@@ -90,17 +90,15 @@ impl<'a> FirstLine<'a> {
 
     /// Returns whether there was a line to write.
     fn write(&self, status: Status<'_>, out: &mut Vec<u8>) -> bool {
-        let start = out.len();
         match self {
             FirstLine::Absent => return false,
             FirstLine::Verbatim(line) => out.extend_from_slice(&line[..line.len().min(STATUS_LINE_MAX)]),
             FirstLine::Rewritten(rest) => {
                 out.extend_from_slice(b"Status:");
-                out.extend_from_slice(&rest[..rest.len().min(STATUS_LINE_MAX)]);
+                out.extend_from_slice(&rest[..rest.len().min(STATUS_LINE_MAX - b"Status:".len())]);
             }
             FirstLine::Usual => write_usual(out, status.code),
         }
-        out.truncate(start + STATUS_LINE_MAX);
         out.extend_from_slice(b"\r\n");
         true
     }
