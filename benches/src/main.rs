@@ -23,6 +23,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::comparison::{Outcome, compare};
 use crate::load::{LOADS, SETTINGS_SCRIPT};
+use crate::machine::Ticks;
 use crate::options::{Options, USAGE};
 use crate::server::{Server, find_cornac, find_php_fpm};
 use crate::settings::Settings;
@@ -61,6 +62,7 @@ fn run(options: &Options) -> Result<bool, String> {
     ];
     let settings = Settings::ask(&servers[0], &root.join(SETTINGS_SCRIPT.0))?;
     settings.expect_equal(&Settings::ask(&servers[1], &root.join(SETTINGS_SCRIPT.0))?)?;
+    let before = Ticks::now();
     let outcomes: Vec<Outcome> = LOADS
         .iter()
         .map(|load| {
@@ -68,7 +70,8 @@ fn run(options: &Options) -> Result<bool, String> {
             compare(load, &servers, &root, dir.path(), options)
         })
         .collect();
-    let report = report::report(&servers, &settings, options, &outcomes);
+    let others = Ticks::now().share_of_others(before);
+    let report = report::report(&servers, &settings, options, others, &outcomes);
     println!("\n{report}");
     let complete = outcomes.iter().all(|outcome| outcome.series.is_ok());
     if complete {

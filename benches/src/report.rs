@@ -11,6 +11,7 @@ pub(crate) fn report(
     servers: &[Server; 2],
     settings: &Settings,
     options: &Options,
+    others: f64,
     outcomes: &[Outcome],
 ) -> String {
     let [one, other] = servers;
@@ -29,6 +30,7 @@ pub(crate) fn report(
                 "static, {WORKERS} workers, unix socket, no access log; same php.ini, user and command line"
             ),
         ),
+        ("other processes", others_in_words(others)),
         (
             "traffic",
             format!(
@@ -44,6 +46,13 @@ pub(crate) fn report(
 
 const LEGEND: &str = "Medians over the rounds. CPU time is the scheduler's account of the whole process tree, master \
 included. Half of the rounds: the ratio within one round lay between these.\n";
+
+/// CPU time stands a busy machine; throughput and latency do not.
+fn others_in_words(share: f64) -> String {
+    let percent = share * 100.0;
+    let judgement = if percent < 5.0 { "" } else { ": not quiet, do not trust throughput and latency" };
+    format!("{percent:.0} % of the machine meanwhile{judgement}")
+}
 
 fn php(settings: &Settings) -> String {
     let value = |name: &str| settings.value(name).unwrap_or("?").replace("\\/", "/");
@@ -92,9 +101,9 @@ fn number(value: f64) -> String {
 fn align(rows: &[[String; 6]]) -> String {
     let width = |text: &str| text.chars().count();
     // A sentence that takes the place of a figure must not widen its column.
-    let figures = || rows.iter().filter(|row| !row[4].is_empty());
-    let widths: Vec<usize> =
-        (0..6).map(|column| figures().map(|row| width(&row[column])).max().unwrap_or(0).max(4)).collect();
+    let counts = |row: &[String; 6], column: usize| column < 2 || !row[4].is_empty();
+    let widest = |column| rows.iter().filter(|row| counts(row, column)).map(|row| width(&row[column])).max();
+    let widths: Vec<usize> = (0..6).map(|column| widest(column).unwrap_or(0).max(4)).collect();
     let line = |cells: &[String; 6]| {
         let cells = cells.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column {
             0 | 1 => format!("{cell:<width$}"),
