@@ -1,10 +1,11 @@
 //! Names of parameters: the request header each stands for, and the ones a
 //! script never gets to see.
 
-/// Whether a parameter stays hidden from `$_SERVER` and `getenv()`.
+/// Whether a parameter stays out of `$_SERVER`.
 ///
 /// A client's `Proxy:` header would arrive as HTTP_PROXY, which HTTP clients take for the
-/// address of their own proxy (PHP bug 72573).
+/// address of their own proxy (PHP bug 72573). PHP 8.2 hides it in `getenv(name)` itself, in any case of
+/// letters, but shows it in `getenv()` without a name and as `Proxy` in `getallheaders()`.
 pub fn is_hidden(name: &[u8]) -> bool {
     name == b"HTTP_PROXY"
 }
