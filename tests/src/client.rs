@@ -2,7 +2,7 @@
 //! also write raw bytes, and it never repairs what the server sent.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub struct Reply {
     pub order: Vec<u8>,
     /// App status and protocol status; `None` if the connection ended before END_REQUEST.
     pub end: Option<(u32, u8)>,
+    /// The server neither answered nor closed the connection in time.
+    pub silent: bool,
 }
 
 impl Request {
@@ -63,6 +65,7 @@ impl Request {
         let file = server.www(name.trim_start_matches('/'));
         let name = format!("/{}", name.trim_start_matches('/'));
         let uri = if query.is_empty() { name.clone() } else { format!("{name}?{query}") };
+        let root = server.www("");
         let params = [
             ("SCRIPT_FILENAME", file.as_str()),
             ("QUERY_STRING", query),
@@ -72,7 +75,7 @@ impl Request {
             ("SCRIPT_NAME", &name),
             ("REQUEST_URI", &uri),
             ("DOCUMENT_URI", &name),
-            ("DOCUMENT_ROOT", &server.www("").trim_end_matches('/').to_owned()),
+            ("DOCUMENT_ROOT", root.trim_end_matches('/')),
             ("SERVER_PROTOCOL", "HTTP/1.1"),
             ("REQUEST_SCHEME", "http"),
             ("GATEWAY_INTERFACE", "CGI/1.1"),
@@ -166,33 +169,54 @@ pub fn record(kind: u8, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-trait Stream: Read + Write + Send {}
-impl Stream for UnixStream {}
-impl Stream for TcpStream {}
+trait Stream: Read + Write + Send {
+    fn shutdown(&self, how: Shutdown) -> io::Result<()>;
+}
+
+impl Stream for UnixStream {
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        UnixStream::shutdown(self, how)
+    }
+}
+
+impl Stream for TcpStream {
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        TcpStream::shutdown(self, how)
+    }
+}
+
+/// How long a server may be silent.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// A connection to a pool.
 pub struct Client {
     stream: Box<dyn Stream>,
+    silent: bool,
 }
 
 impl Client {
     /// Connects to a unix socket.
     pub fn unix(path: &Path) -> Client {
         let stream = UnixStream::connect(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("own socket");
-        Client { stream: Box::new(stream) }
+        stream.set_read_timeout(Some(SILENCE)).expect("own socket");
+        Client { stream: Box::new(stream), silent: false }
     }
 
     /// Connects to a TCP address.
     pub fn tcp(address: SocketAddr) -> io::Result<Client> {
         let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Client { stream: Box::new(stream) })
+        stream.set_read_timeout(Some(SILENCE))?;
+        Ok(Client { stream: Box::new(stream), silent: false })
     }
 
     /// Writes bytes as they are.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
+    }
+
+    /// Closes the writing half: the server reads an end of file.
+    pub fn end_writing(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Sends a request and reads its reply.
@@ -220,10 +244,11 @@ impl Client {
                 _ => {}
             }
         }
+        reply.silent = self.silent;
         reply
     }
 
-    /// One record: type and content; `None` at the end of the connection. Panics when the server is silent for 30 s.
+    /// One record: type and content; `None` at the end of the connection, or when the server stays silent.
     pub fn read_record(&mut self) -> Option<(u8, Vec<u8>)> {
         let header: [u8; 8] = self.read_exactly(8)?.try_into().ok()?;
         let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
@@ -234,7 +259,7 @@ impl Client {
 
     /// Whether the server has closed the connection: waits for that or for more bytes.
     pub fn at_end(&mut self) -> bool {
-        self.read_exactly(1).is_none()
+        self.read_exactly(1).is_none() && !self.silent
     }
 
     fn read_exactly(&mut self, length: usize) -> Option<Vec<u8>> {
@@ -242,7 +267,8 @@ impl Client {
         match self.stream.read_exact(&mut bytes) {
             Ok(()) => Some(bytes),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                panic!("the server is silent for 30 seconds")
+                self.silent = true;
+                None
             }
             Err(_) => None,
         }

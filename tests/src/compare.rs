@@ -25,8 +25,8 @@ pub fn mask(server: &Server, text: &str, masks: &[Regex]) -> String {
         // Paths also come escaped, encoded or cut off on the left.
         text = text.replace(&*name.to_string_lossy(), "{name}");
     }
-    for (index, name) in ["{port}", "{port2}"].iter().enumerate() {
-        text = text.replace(&server.port(index).to_string(), name);
+    for (port, name) in server.named_ports() {
+        text = text.replace(&port, name);
     }
     for (pattern, with) in VOLATILE.iter() {
         text = pattern.replace_all(&text, *with).into_owned();

@@ -1,6 +1,8 @@
 //! A FastCGI reply as text to compare: header lines in order, body, STDERR, end status. Bytes that are no text are
 //! escaped, nothing is left out.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crate::client::Reply;
 
 impl Reply {
@@ -36,11 +38,19 @@ impl Reply {
         }
     }
 
+    /// Length and hash of the STDOUT stream, for outputs too large to be compared as text.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.stdout.hash(&mut hasher);
+        format!("{} bytes, {:016x}, {:?}", self.stdout.len(), hasher.finish(), self.end)
+    }
+
     /// The whole reply as text.
     pub fn to_text(&self) -> String {
         let (head, body) = self.split();
         let stderr = readable(&self.stderr);
-        let end = self.end.map_or_else(|| "none".to_owned(), |(app, protocol)| format!("{app} {protocol}"));
+        let missing = if self.silent { "server silent" } else { "connection closed" };
+        let end = self.end.map_or_else(|| missing.to_owned(), |(app, protocol)| format!("{app} {protocol}"));
         format!("{}\n\n{body}\n-- stderr: {stderr}\n-- end: {end}", head.replace("\r\n", "\n"))
     }
 }

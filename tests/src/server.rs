@@ -53,6 +53,7 @@ pub struct Server {
     pub side: Side,
     site: Site,
     ports: [u16; 2],
+    uses_ports: bool,
     child: Mutex<Child>,
     status: Mutex<Option<ExitStatus>>,
     seen: Mutex<BTreeSet<Process>>,
@@ -81,6 +82,7 @@ impl Server {
                 _ => site.write(name, content),
             };
         }
+        let uses_ports = setup.config().contains("{port");
         let mut command = command(side, &site);
         command.args(["-y", &fill("{dir}/php-fpm.conf")]);
         if !setup.daemon {
@@ -91,7 +93,7 @@ impl Server {
         let child =
             command.spawn().unwrap_or_else(|error| panic!("{}: {error}", side.executable().display()));
         let (child, status, seen) = (Mutex::new(child), Mutex::default(), Mutex::default());
-        Server { side, site, ports, child, status, seen, daemon: setup.daemon }
+        Server { side, site, ports, uses_ports, child, status, seen, daemon: setup.daemon }
     }
 
     fn wait_ready(&self) -> Result<(), String> {
@@ -124,6 +126,12 @@ impl Server {
     /// `{port}` (0) or `{port2}` (1) of the configuration.
     pub fn port(&self, index: usize) -> u16 {
         self.ports[index]
+    }
+
+    /// The ports that the configuration names, with their placeholders.
+    pub(crate) fn named_ports(&self) -> impl Iterator<Item = (String, &'static str)> {
+        let named = self.ports.iter().map(u16::to_string).zip(["{port}", "{port2}"]);
+        named.filter(|_| self.uses_ports)
     }
 
     /// A text with `{dir}`, `{port}`, `{user}` … filled in as in the configuration.
