@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use fastcgi::params;
-use fastcgi::record::{HEADER_LEN, Header, RecordType};
+use fastcgi::client::{self, Client, Event, Split};
+use fastcgi::record::{ProtocolStatus, Role};
 
 /// The bytes of a request; every connection sends the same ones.
 pub(crate) struct Request(Vec<u8>);
@@ -47,32 +47,30 @@ impl Request {
             ("HTTP_ACCEPT_LANGUAGE", "en-US,en;q=0.5"),
             ("HTTP_ACCEPT_ENCODING", "gzip, deflate"),
         ];
-        let content = params::encode(params);
-        let mut bytes = record(RecordType::BeginRequest, &[0, 1, u8::from(keep), 0, 0, 0, 0, 0]);
-        bytes.extend(record(RecordType::Params, &content));
-        bytes.extend(record(RecordType::Params, b""));
-        bytes.extend(record(RecordType::Stdin, b""));
-        Request(bytes)
+        let params = params.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let request = client::Request {
+            request_id: 1,
+            role: Role::Responder,
+            keep_connection: keep,
+            params: &params,
+            stdin: b"",
+            split: Split::default(),
+        };
+        Request(request.encode())
     }
-}
-
-fn record(kind: RecordType, content: &[u8]) -> Vec<u8> {
-    let header = Header::new(kind, 1, content.len() as u16);
-    [&header.encode(), content, &[0; 7][..usize::from(header.padding_length)]].concat()
 }
 
 /// A connection to a pool. Its buffers serve every request, also after it was closed and opened again.
 pub(crate) struct Connection {
     stream: Option<UnixStream>,
     received: Vec<u8>,
-    filled: usize,
     stdout: Vec<u8>,
 }
 
 impl Connection {
     /// Not yet open.
     pub(crate) fn new() -> Connection {
-        Connection { stream: None, received: vec![0; 128 * 1024], filled: 0, stdout: Vec::new() }
+        Connection { stream: None, received: vec![0; 128 * 1024], stdout: Vec::new() }
     }
 
     /// Connects, unless it is open.
@@ -94,47 +92,78 @@ impl Connection {
     /// than a complete request, or bytes behind it are errors.
     pub(crate) fn exchange(&mut self, request: &Request) -> io::Result<&[u8]> {
         self.stdout.clear();
-        self.filled = 0;
         let mut stream = self.stream.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         stream.write_all(&request.0)?;
-        while !self.take_records()? {
-            let mut stream = self.stream.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-            let read = stream.read(&mut self.received[self.filled..])?;
+        let mut answer = Client::new();
+        loop {
+            let read = stream.read(&mut self.received)?;
             if read == 0 {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
                     "closed before the end of the answer",
                 ));
             }
-            self.filled += read;
+            if take(&mut answer, &self.received[..read], &mut self.stdout)? {
+                return Ok(&self.stdout);
+            }
         }
-        Ok(&self.stdout)
+    }
+}
+
+/// Takes in what was received. `true` when the answer is complete.
+fn take(answer: &mut Client, mut received: &[u8], stdout: &mut Vec<u8>) -> io::Result<bool> {
+    let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    loop {
+        let (used, event) =
+            answer.next(received).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        received = &received[used..];
+        match event {
+            None => return Ok(false),
+            Some(Event::Stdout(piece)) => stdout.extend_from_slice(piece),
+            Some(Event::StdoutEnd | Event::StderrEnd) => {}
+            Some(Event::End {
+                request_id: 1,
+                app_status: 0,
+                protocol_status: ProtocolStatus::RequestComplete,
+            }) => {
+                return if received.is_empty() {
+                    Ok(true)
+                } else {
+                    invalid("bytes behind the answer".into())
+                };
+            }
+            Some(Event::Stderr(piece)) => {
+                return invalid(format!("STDERR: {}", String::from_utf8_lossy(piece)));
+            }
+            Some(event) => return invalid(format!("unexpected {event:?}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const END: [u8; 16] = fastcgi::response::end_request(1, 0, ProtocolStatus::RequestComplete);
+
+    fn check(stdout: &[u8], rest: &[u8], expected: Option<bool>) {
+        let mut bytes = Vec::new();
+        fastcgi::response::append_stream(&mut bytes, fastcgi::response::Stream::Stdout, 1, stdout);
+        bytes.extend(rest);
+        let mut taken = Vec::new();
+        let result = take(&mut Client::new(), &bytes, &mut taken).ok();
+        assert_eq!(result, expected, "{stdout:?} {rest:?}");
+        assert!(result.is_none() || taken == stdout);
     }
 
-    /// Takes the complete records out of what was received. `true` after END_REQUEST.
-    fn take_records(&mut self) -> io::Result<bool> {
-        let mut start = 0;
-        let mut over = false;
-        while let Some((header, rest)) = self.received[start..self.filled].split_first_chunk::<HEADER_LEN>() {
-            let header = Header::decode(*header);
-            let (length, padding) = (usize::from(header.content_length), usize::from(header.padding_length));
-            if rest.len() < length + padding {
-                break;
-            }
-            let content = &rest[..length];
-            match (header.kind, content) {
-                (RecordType::Stdout, _) if !over => self.stdout.extend_from_slice(content),
-                (RecordType::Stderr, []) if !over => {}
-                (RecordType::EndRequest, [0, 0, 0, 0, 0, _, _, _]) if !over => over = true,
-                (kind, _) => {
-                    let text = format!("unexpected {kind:?}: {}", String::from_utf8_lossy(content));
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-                }
-            }
-            start += HEADER_LEN + length + padding;
-        }
-        self.received.copy_within(start..self.filled, 0);
-        self.filled -= start;
-        Ok(over)
+    #[test]
+    fn only_complete_answers_are_answers() {
+        check(b"yes", &END, Some(true));
+        check(b"yes", b"", Some(false));
+        check(b"yes", &END[..15], Some(false));
+        check(b"yes", &[END, END].concat(), None);
+        check(b"yes", &fastcgi::response::end_request(1, 1, ProtocolStatus::RequestComplete), None);
+        check(b"yes", &fastcgi::response::end_request(1, 0, ProtocolStatus::Overloaded), None);
+        check(b"yes", &fastcgi::response::end_request(2, 0, ProtocolStatus::RequestComplete), None);
     }
 }
