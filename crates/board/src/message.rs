@@ -30,6 +30,9 @@ pub mod fds {
 /// Without it the engine steps aside and the host program runs as usual.
 pub const TASK_VARIABLE: &str = "CORNAC_ENGINE_TASK";
 
+/// Environment variable with the encoded `PhpOptions`, in hexadecimal digits, for the tasks without a pool.
+pub const PHP_OPTIONS_VARIABLE: &str = "CORNAC_ENGINE_PHP";
+
 /// Options of PHP's own start-up, from the command line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PhpOptions {
