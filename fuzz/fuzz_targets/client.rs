@@ -1,0 +1,8 @@
+//! What an application may send to the web server's side, judged by the rules of the crate's tests.
+#![no_main]
+
+#[path = "../../crates/fastcgi/tests/checks/mod.rs"]
+#[allow(dead_code)]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::client::check(data));

@@ -1,0 +1,8 @@
+//! What a web server may send to the application's side, judged by the rules of the crate's tests.
+#![no_main]
+
+#[path = "../../crates/fastcgi/tests/checks/mod.rs"]
+#[allow(dead_code)]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::server::check(data));
