@@ -2,5 +2,16 @@
 //! passing, signals, credentials, shared memory. Unsafe code is fenced in here, one operation a block.
 //! This crate decides nothing and logs nothing: it answers `io::Result`.
 
+pub mod acl;
+mod capability;
 pub mod channel;
+pub mod daemon;
+pub mod listener;
+pub mod process;
 pub mod shm;
+pub mod signals;
+pub mod spawn;
+pub mod stdio;
+pub mod syslog;
+pub mod title;
+pub mod users;

@@ -1,0 +1,165 @@
+//! Listening sockets: unix with rights and access list, TCP. Made blocking and close-on-exec.
+
+use std::io;
+use std::mem;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, setsockopt, socket, sockopt,
+};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, chown};
+
+use crate::acl::{self, Acl};
+
+/// Longest path of a unix socket in bytes; the address also holds the NUL after it.
+pub const LONGEST_PATH: usize = mem::size_of::<libc::sockaddr_un>() - mem::size_of::<libc::sa_family_t>() - 1;
+
+/// What a unix socket's file shall look like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Mode bits.
+    pub mode: u32,
+    /// Owner, unless it stays ours.
+    pub owner: Option<u32>,
+    /// Group, unless it stays ours.
+    pub group: Option<u32>,
+    /// Access list instead of owner and group.
+    pub acl: Option<Acl>,
+}
+
+/// The step that failed.
+#[derive(Debug)]
+pub enum ListenError {
+    /// Somebody accepts connections at that path.
+    InUse,
+    /// The path does not fit into an address; its length in bytes.
+    TooLong(usize),
+    /// No socket could be made.
+    Socket(io::Error),
+    /// It could not be bound to the address.
+    Bind(io::Error),
+    /// Owner or group could not be set.
+    Chown(io::Error),
+    /// The access list could not be written.
+    Acl(io::Error),
+    /// It could not be made to listen.
+    Listen(io::Error),
+}
+
+/// Listens at a path. What lies there is removed first, unless somebody still accepts connections on it.
+pub fn unix(path: &Path, access: &Access, backlog: i32) -> Result<OwnedFd, ListenError> {
+    let length = path.as_os_str().as_bytes().len();
+    if length > LONGEST_PATH {
+        return Err(ListenError::TooLong(length));
+    }
+    if UnixStream::connect(path).is_ok() {
+        return Err(ListenError::InUse);
+    }
+    let fd = open(AddressFamily::Unix)?;
+    let _ = std::fs::remove_file(path);
+    let address = UnixAddr::new(path).map_err(|errno| ListenError::Bind(errno.into()))?;
+    let before = umask(Mode::from_bits_truncate(0o777 & !access.mode));
+    let bound = bind(fd.as_raw_fd(), &address);
+    umask(before);
+    bound.map_err(|errno| ListenError::Bind(errno.into()))?;
+    give_away(path, access)
+        .and_then(|()| listen(&fd, backlog).map_err(ListenError::Listen))
+        .inspect_err(|_| drop(std::fs::remove_file(path)))?;
+    Ok(fd)
+}
+
+/// Listens at a TCP address.
+pub fn tcp(address: SocketAddr, backlog: i32) -> Result<OwnedFd, ListenError> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = open(family)?;
+    // Without it an address whose old connections still linger cannot be bound; bind then tells.
+    let _ = setsockopt(&fd, sockopt::ReuseAddr, &true);
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address)).map_err(|errno| ListenError::Bind(errno.into()))?;
+    listen(&fd, backlog).map_err(ListenError::Listen)?;
+    Ok(fd)
+}
+
+/// All addresses of a host name or number.
+pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok((host, port).to_socket_addrs()?.collect())
+}
+
+fn open(family: AddressFamily) -> Result<OwnedFd, ListenError> {
+    socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+        .map_err(|errno| ListenError::Socket(errno.into()))
+}
+
+fn give_away(path: &Path, access: &Access) -> Result<(), ListenError> {
+    if let Some(list) = &access.acl {
+        return acl::write(path, access.mode, list).map_err(ListenError::Acl);
+    }
+    if access.owner.is_none() && access.group.is_none() {
+        return Ok(());
+    }
+    let (owner, group) = (access.owner.map(Uid::from_raw), access.group.map(Gid::from_raw));
+    chown(path, owner, group).map_err(|errno| ListenError::Chown(errno.into()))
+}
+
+/// A negative backlog means as much as the kernel allows.
+fn listen(fd: &OwnedFd, backlog: i32) -> io::Result<()> {
+    // SAFETY: `fd` is an open socket of ours; listen takes integers only.
+    match unsafe { libc::listen(fd.as_raw_fd(), backlog) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixListener;
+
+    fn access(mode: u32) -> Access {
+        Access { mode, ..Access::default() }
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        drop(UnixListener::bind(&path).unwrap());
+        let first = unix(&path, &access(0o640), -1).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(matches!(unix(&path, &access(0o600), -1), Err(ListenError::InUse)));
+        drop(first);
+        // Other tests fork; until their child's exec it holds a copy of the first listener.
+        while matches!(unix(&path, &access(0o666), -1), Err(ListenError::InUse)) {
+            std::thread::yield_now();
+        }
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o666);
+    }
+
+    #[test]
+    fn paths_are_never_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = LONGEST_PATH - folder.path().as_os_str().len() - 1;
+        unix(&folder.path().join("x".repeat(room)), &access(0o600), 5).unwrap();
+        let long = unix(&folder.path().join("x".repeat(room + 1)), &access(0o600), 5);
+        assert!(matches!(long, Err(ListenError::TooLong(length)) if length == LONGEST_PATH + 1));
+    }
+
+    #[test]
+    fn tcp_on_both_families() {
+        for host in ["127.0.0.1", "::1"] {
+            let Ok(free) = TcpListener::bind((host, 0)) else { continue };
+            let address = free.local_addr().unwrap();
+            assert!(matches!(tcp(address, -1), Err(ListenError::Bind(_))));
+            drop(free);
+            let _listener = tcp(address, -1).unwrap();
+            TcpStream::connect(address).unwrap();
+        }
+        assert!(resolve("no-such-host.invalid", 1).is_err());
+    }
+}

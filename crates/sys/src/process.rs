@@ -1,0 +1,142 @@
+//! Processes from outside: collecting them, signalling them by handle, their limits and priorities.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+
+/// Collects one ended child of any kind: its process id and raw wait status. `None` when no child has ended.
+pub fn collect() -> Option<(u32, i32)> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is a valid place for one int, which is all waitpid writes to.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        match u32::try_from(pid) {
+            Ok(0) => return None,
+            Ok(pid) => return Some((pid, status)),
+            Err(_) if Errno::last() == Errno::EINTR => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Whether `pid` is a child of this process, alive or not yet collected.
+pub fn is_child(pid: u32) -> bool {
+    let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::WEXITED;
+    pid != 0 && waitid(Id::Pid(Pid::from_raw(pid as i32)), flags).is_ok()
+}
+
+/// Makes this process the one that orphaned descendants are given to.
+pub fn adopt_orphans() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_child_subreaper(true)?)
+}
+
+/// Sends a signal to a child of ours that has not been collected, so that the number cannot mean another process.
+pub fn signal_child(pid: u32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill takes two integers and touches no memory of ours.
+    match unsafe { libc::kill(pid as i32, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A handle on a process that stays right when the process is gone and its number is used again.
+#[derive(Debug)]
+pub struct Handle {
+    fd: OwnedFd,
+}
+
+impl Handle {
+    /// A handle on `pid`, provided its parent is `parent`: a number that somebody else told us is not believed.
+    pub fn open_child_of(pid: u32, parent: u32) -> io::Result<Handle> {
+        // SAFETY: pidfd_open takes two integers and returns a descriptor (close-on-exec) or -1.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel just made this descriptor for us and nobody else knows its number.
+        let handle = Handle { fd: unsafe { OwnedFd::from_raw_fd(fd as i32) } };
+        match parent_of(pid) {
+            Some(found) if found == parent => handle.signal(0).map(|()| handle),
+            _ => Err(Errno::ESRCH.into()),
+        }
+    }
+
+    /// Sends a signal; 0 only asks whether the process is there.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        let fd = self.fd.as_raw_fd();
+        let no_info = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: the descriptor is a pidfd we own; a null siginfo asks for what kill would send.
+        match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, no_info, 0) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// The parent's process id, from `/proc`.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; the fields after its last parenthesis are state and parent.
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
+/// A limit to be set, soft and hard alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// None at all.
+    Unlimited,
+    /// That much.
+    To(u64),
+}
+
+impl Limit {
+    fn value(self) -> u64 {
+        match self {
+            Limit::Unlimited => RLIM_INFINITY,
+            Limit::To(value) => value,
+        }
+    }
+}
+
+/// Sets RLIMIT_NOFILE.
+pub fn limit_files(limit: Limit) -> io::Result<()> {
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, limit.value(), limit.value())?)
+}
+
+/// Sets RLIMIT_CORE.
+pub fn limit_core(limit: Limit) -> io::Result<()> {
+    Ok(setrlimit(Resource::RLIMIT_CORE, limit.value(), limit.value())?)
+}
+
+/// Sets the nice value of this process.
+pub fn set_priority(nice: i32) -> io::Result<()> {
+    // SAFETY: setpriority takes integers only; `who` 0 is the calling process.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn only_children_of_the_named_parent_are_handled() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let (pid, own) = (child.id(), std::process::id());
+        assert!(is_child(pid) && !is_child(own));
+        assert!(Handle::open_child_of(pid, own + 1).is_err());
+        assert!(Handle::open_child_of(own, own).is_err());
+        let handle = Handle::open_child_of(pid, own).unwrap();
+        handle.signal(libc::SIGTERM).unwrap();
+        child.wait().unwrap();
+        assert!(handle.signal(0).is_err() && !is_child(pid));
+    }
+}
