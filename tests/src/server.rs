@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -54,6 +55,7 @@ pub struct Server {
     site: Site,
     ports: [u16; 2],
     uses_ports: bool,
+    quiet: bool,
     child: Mutex<Child>,
     status: Mutex<Option<ExitStatus>>,
     seen: Mutex<BTreeSet<Process>>,
@@ -93,13 +95,13 @@ impl Server {
         let child =
             command.spawn().unwrap_or_else(|error| panic!("{}: {error}", side.executable().display()));
         let (child, status, seen) = (Mutex::new(child), Mutex::default(), Mutex::default());
-        Server { side, site, ports, uses_ports, child, status, seen, daemon: setup.daemon }
+        let Setup { daemon, quiet, .. } = *setup;
+        Server { side, site, ports, uses_ports, quiet, child, status, seen, daemon }
     }
 
     fn wait_ready(&self) -> Result<(), String> {
         let ready = wait::until(|| {
-            if self.log().contains("ready to handle connections") || self.stderr().contains("ready to handle")
-            {
+            if self.says_ready() {
                 return Some(Ok(()));
             }
             match self.exit_status() {
@@ -111,6 +113,14 @@ impl Server {
         });
         self.remember_processes();
         ready.unwrap_or_else(|| Err("did not become ready".into()))
+    }
+
+    fn says_ready(&self) -> bool {
+        let text = "ready to handle connections";
+        if self.quiet {
+            return UnixStream::connect(self.socket("www")).is_ok();
+        }
+        self.log().contains(text) || self.stderr().contains(text)
     }
 
     /// Its folder; scripts are below `www`.

@@ -14,6 +14,7 @@ pub struct Setup {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) bare: bool,
     pub(crate) daemon: bool,
+    pub(crate) quiet: bool,
 }
 
 impl Setup {
@@ -74,6 +75,12 @@ impl Setup {
     /// Runs in the background, without `-F`, with a pid file.
     pub fn daemon(mut self) -> Setup {
         self.daemon = true;
+        self
+    }
+
+    /// The log will not say when the server is ready: then it is when the socket of `www` accepts a connection.
+    pub fn quiet(mut self) -> Setup {
+        self.quiet = true;
         self
     }
 
