@@ -60,6 +60,13 @@ impl Ending {
     }
 }
 
+/// A request is active, its parameters are complete, its body is complete.
+type State = (bool, bool, bool);
+
+fn state(server: &Server) -> State {
+    (server.request().is_some(), server.params_ended(), server.stdin_ended())
+}
+
 /// Any bytes after three that choose.
 pub(crate) fn check(data: &[u8]) {
     let Some((&[limits, ending, seed], bytes)) = data.split_first_chunk::<3>() else { return };
@@ -108,7 +115,7 @@ impl Run {
     fn feed(&mut self, mut piece: &[u8]) -> Result<(), Violation> {
         let mut stood = false;
         loop {
-            let before = self.server.clone();
+            let was = state(&self.server);
             let (used, event) = self.server.next(piece)?;
             assert!(self.server.kept() < usize::from(self.limits.get_values).max(8), "too much kept");
             let Some(event) = event else {
@@ -119,7 +126,7 @@ impl Run {
                 assert!(!stood && event == Event::ParamsEnd && !piece.is_empty(), "no progress");
             }
             stood = used == 0;
-            self.on_event(&before, &event, piece);
+            self.on_event(was, &event, piece);
             if self.ending.after(&event) {
                 self.server.end_request();
                 assert_eq!(self.server.request(), None);
@@ -129,12 +136,10 @@ impl Run {
     }
 
     /// The event fits the state before it, leads to the state after it, and is within the limits.
-    fn on_event(&mut self, before: &Server, event: &Event<'_>, input: &[u8]) {
-        let state =
-            |server: &Server| (server.request().is_some(), server.params_ended(), server.stdin_ended());
+    fn on_event(&mut self, was: State, event: &Event<'_>, input: &[u8]) {
         let (none, params, body, complete) =
             ((false, false, false), (true, false, false), (true, true, false), (true, true, true));
-        let (was, is) = (state(before), state(&self.server));
+        let is = state(&self.server);
         let fits = match event {
             Event::Begin(begin) => {
                 self.params_len = 0;
