@@ -2,6 +2,8 @@
 # (scripts/setup.sh: Debian and Ubuntu, silent when nothing is missing).
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# nginx and php-fpm live where an ordinary user's PATH does not look.
+export PATH := $(PATH):/usr/sbin:/sbin
 export CORNAC_BIN ?= $(TARGET_DIR)/release/cornac
 
 .PHONY: help run test bench lint

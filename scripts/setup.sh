@@ -27,10 +27,10 @@ need() { # PACKAGE when the command after it fails
     "$@" || missing+=("$package")
 }
 
-# The engine is built for the PHP whose php-config comes first in PATH; without one, for the distribution's PHP.
+# The engine is built for the PHP that php-config speaks of; without one, for the distribution's.
 php_version() {
-    if has php-config; then
-        php-config --version | cut -d. -f1,2
+    if has "${PHP_CONFIG:-php-config}"; then
+        "${PHP_CONFIG:-php-config}" --version | cut -d. -f1,2
     elif has apt-cache; then
         apt-cache depends php-fpm 2>/dev/null | sed -n 's/.*Depends: php\([0-9.]*\)-fpm$/\1/p' | head -n1
     fi
@@ -41,17 +41,20 @@ list_missing() {
     need gcc has cc
     need libc6-dev test -e /usr/include/stdio.h
     php=$(php_version)
-    need "php$php-dev" has php-config
+    need "php$php-dev" has "${PHP_CONFIG:-php-config}"
     [[ $purpose == lint ]] && return
     need "php$php-fpm" has "php-fpm$php"
+    if [[ $purpose == bench ]]; then
+        need strace has strace
+        return
+    fi
     need nginx has nginx
     [[ $purpose == run ]] && return
     need "php$php-cli" has "php$php"
     need "php$php-cgi" has "php-cgi$php"
+    need "php$php-xml" has_extension xml
     need libfcgi-bin has cgi-fcgi
     need procps has ps
-    [[ $purpose == bench ]] && return
-    need "php$php-xml" has_extension xml
     need acl has setfacl
 }
 
