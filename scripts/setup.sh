@@ -40,6 +40,7 @@ list_missing() {
     missing=()
     need gcc has cc
     need libc6-dev test -e /usr/include/stdio.h
+    need ca-certificates has_certificates
     php=$(php_version)
     need "php$php-dev" has "${PHP_CONFIG:-php-config}"
     [[ $purpose == lint ]] && return
@@ -57,6 +58,9 @@ list_missing() {
     need procps has ps
     need acl has setfacl
 }
+
+# Without them cargo cannot download crates.
+has_certificates() { [[ -e /etc/ssl/certs/ca-certificates.crt || -n ${SSL_CERT_FILE:-} || -d /etc/pki/tls ]]; }
 
 has_extension() { compgen -G "/etc/php/$php/*/conf.d/*-$1.ini" >/dev/null; }
 
