@@ -138,6 +138,35 @@ proptest! {
     }
 }
 
+fn seed(name: &str, choice: usize) -> Vec<u8> {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus-seed");
+    fs::read(seeds.join(name)).expect("a seed").split_off(choice)
+}
+
+#[test]
+fn what_nginx_sends() {
+    let (begin, params, stdin, complete) = decode(&seed("server/nginx-post", 3), usize::MAX);
+    assert!(!begin.unwrap().keep_connection && complete);
+    assert_eq!(stdin, b"quantity=100&item=3047936");
+    let pairs: Vec<_> = Pairs::new(&params).collect::<Result<_, _>>().unwrap();
+    for (name, value) in [("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", "25"), ("SCRIPT_NAME", "/form.php")]
+    {
+        assert!(pairs.contains(&(name.as_bytes(), value.as_bytes())), "{name}");
+    }
+}
+
+#[test]
+fn what_php_fpm_answers() {
+    let bytes = seed("client/php-fpm-hello", 1);
+    let mut client = Client::new();
+    let (used, event) = client.next(&bytes).unwrap();
+    let Some(client::Event::Stdout(response)) = event else { panic!("{event:?}") };
+    assert!(response.ends_with(b"\r\n\r\nhello 1"));
+    let protocol_status = ProtocolStatus::RequestComplete;
+    let end = client::Event::End { request_id: 1, app_status: 0, protocol_status };
+    assert_eq!(client.next(&bytes[used..]), Ok((16, Some(end))));
+}
+
 /// Runs a check over the seeds of a fuzz target; they are to be there.
 fn replay(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus-seed").join(target);

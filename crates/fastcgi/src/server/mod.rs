@@ -17,49 +17,17 @@
 //! stands when END_REQUEST comes; nginx closes the body or the connection.
 
 mod answer;
+mod event;
 mod limits;
 #[cfg(test)]
 mod tests;
 
 pub use answer::Answer;
+pub use event::{Begin, Event};
 pub use limits::{Limits, Roles, Values, Violation};
 
 use crate::framing::{Body, Framing, Stage};
 use crate::record::{BODY_LEN, Header, KEEP_CONN, NULL_REQUEST_ID, ProtocolStatus, RecordType, Role};
-
-/// What the web server wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// A request begins; it is active until [`Server::end_request`].
-    Begin(Begin),
-    /// The next piece of the parameter stream, for [`crate::params::Pairs`] once it is complete.
-    Params(&'a [u8]),
-    /// All parameters are there.
-    ParamsEnd,
-    /// The next piece of the request body.
-    Stdin(&'a [u8]),
-    /// The request body is complete. Until the request is ended there is nothing more to be read but
-    /// an abort; a web server that sends its next request already gets a refusal for it.
-    StdinEnd,
-    /// The web server does not want the active request any more; it is still to be ended.
-    Abort {
-        /// The active request.
-        request_id: u16,
-    },
-    /// Bytes to be sent right away.
-    Answer(Answer),
-}
-
-/// A request that begins (§5.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Begin {
-    /// The id to answer with. It may be 0, as with php-fpm.
-    pub request_id: u16,
-    /// One of [`Limits::roles`].
-    pub role: Role,
-    /// The connection stays open after END_REQUEST.
-    pub keep_connection: bool,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
