@@ -250,11 +250,35 @@ fn limits() {
     let between = [&empty.repeat(2)[..], &responder(1), &abort(2), &abort(2), &params(1), &abort(2)].concat();
     check_with(small, &[Bytes(&between)], &[BEGIN_1, "params: p", "idle"]);
 
+    let next = [&params(10)[..], &responder(2), &record(RecordType::Params, 2, b"1234567890")].concat();
+    let begin_2 = "2 Responder keep=true";
+    let steps = [Bytes(&responder(1)), Bytes(&next[..24]), EndRequest, Bytes(&next[24..])];
+    check_with(small, &steps, &[BEGIN_1, "params: pppppppppp", begin_2, "params: 1234567890", "idle"]);
+
     let left_over = |length| record(RecordType::Stdin, 1, &vec![b'x'; length]);
     check_with(small, &[Bytes(&[left_over(6), left_over(4)].concat())], &["idle"]);
     check_with(small, &[Bytes(&left_over(11))], &["IgnoredTooLong { limit: 10 }"]);
+    let steps = [&left_over(10)[..], &responder(2), &left_over(10)].concat();
+    check_with(small, &[Bytes(&steps)], &["2 Responder keep=true", "idle"]);
     let ask = record(RecordType::GetValues, 0, b"\x03\0abc");
     check_with(small, &[Bytes(&ask)], &["GetValuesTooLong { limit: 4 }"]);
+}
+
+#[test]
+fn answers_and_aborts_do_not_go_on_for_ever() {
+    let limits = Limits { idle_records: 2, ..Limits::default() };
+    let after_begin = |bytes: Vec<u8>| [&responder(1)[..], &bytes.repeat(3)].concat();
+    for (bytes, count) in [
+        (record(RecordType::Other(77), 0, b"x").repeat(3), 2),
+        (get_values(&[b"FCGI_MPXS_CONNS"]).repeat(3), 2),
+        (begin(1, Role::Filter, true).repeat(3), 2),
+        (after_begin(responder(2).to_vec()), 3),
+        (after_begin(abort(1).to_vec()), 3),
+    ] {
+        let seen = events(limits, &[Bytes(&bytes)], usize::MAX);
+        assert_eq!(seen.len(), count + 1, "{seen:?}");
+        assert_eq!(seen[count], "TooManyIdleRecords { limit: 2 }");
+    }
 }
 
 #[test]
