@@ -1,0 +1,312 @@
+//! The error log: php-fpm's line formats, levels, limits and the rule where lines go. Never decides what to say.
+//!
+//! Until the start is announced a line goes to the log and, from NOTICE up, to stderr; afterwards to one of them.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::Location;
+use std::path::{Path, PathBuf};
+
+use config::{Diagnostic, Level};
+use jiff::Zoned;
+use sys::syslog::Syslog;
+
+/// php-fpm formats a line in this many bytes, whatever `log_limit` says.
+const BUFFER: usize = 2048;
+
+/// Where lines go besides stderr.
+#[derive(Debug)]
+enum Target {
+    None,
+    File { file: File, path: PathBuf },
+    Syslog(Syslog),
+}
+
+/// The master's log.
+#[derive(Debug)]
+pub struct Log {
+    target: Target,
+    level: Level,
+    limit: usize,
+    announced: bool,
+    /// After the announcement: stderr rather than the target.
+    to_stderr: bool,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { target: Target::None, level: Level::Notice, limit: 1024, announced: false, to_stderr: true }
+    }
+}
+
+/// Opens a log file as php-fpm does: append, mode 0600 when it is new.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).mode(0o600).open(path)
+}
+
+impl Log {
+    /// Lines below `level` vanish, longer ones than `limit` bytes are cut.
+    pub(crate) fn configure(&mut self, level: Level, limit: usize) {
+        (self.level, self.limit) = (level, limit);
+    }
+
+    /// The lowest level that is written.
+    pub(crate) fn level(&self) -> Level {
+        self.level
+    }
+
+    pub(crate) fn use_file(&mut self, file: File, path: &Path) {
+        self.target = Target::File { file, path: path.to_path_buf() };
+    }
+
+    pub(crate) fn use_syslog(&mut self, syslog: Syslog) {
+        self.target = Target::Syslog(syslog);
+    }
+
+    /// From now on lines go to one place; when that is the target, our stderr goes there too.
+    pub(crate) fn announce(&mut self, to_stderr: bool) -> io::Result<()> {
+        self.to_stderr = to_stderr || matches!(self.target, Target::None);
+        self.announced = true;
+        self.tie_stderr()
+    }
+
+    fn tie_stderr(&self) -> io::Result<()> {
+        match &self.target {
+            _ if self.to_stderr || !self.announced => Ok(()),
+            Target::File { file, .. } => sys::stdio::redirect_stderr(file),
+            Target::Syslog(_) => sys::stdio::redirect_stderr(File::options().write(true).open("/dev/null")?),
+            Target::None => Ok(()),
+        }
+    }
+
+    /// Opens the log file again under its name, after somebody has moved it away.
+    pub(crate) fn reopen(&mut self) -> Result<(), Diagnostic> {
+        let Target::File { file, path } = &mut self.target else { return Ok(()) };
+        *file = open_file(path)
+            .map_err(|error| Diagnostic::new(Level::Error, cannot_open(path, &error).into_bytes()))?;
+        self.tie_stderr().map_err(|error| {
+            let text = format!("failed to tie stderr fd with error_log fd: dup2(): {}", errno_text(&error));
+            Diagnostic::new(Level::Warning, text)
+        })
+    }
+
+    /// Writes one line.
+    #[track_caller]
+    pub fn write(&mut self, level: Level, text: impl AsRef<[u8]>) {
+        self.put(level, text.as_ref(), Location::caller(), true);
+    }
+
+    /// Writes what reading the configuration found.
+    #[track_caller]
+    pub(crate) fn diagnose(&mut self, diagnostic: &Diagnostic) {
+        match diagnostic.level {
+            Some(level) => self.put(level, &diagnostic.text, Location::caller(), diagnostic.logged),
+            None => self.raw_to_stderr(&diagnostic.text),
+        }
+    }
+
+    fn raw_to_stderr(&self, text: &[u8]) {
+        let _ = io::stderr().write_all(&[text, b"\n"].concat());
+    }
+
+    fn put(&mut self, level: Level, text: &[u8], place: &Location<'_>, target_is_open: bool) {
+        if level < self.level {
+            return;
+        }
+        let line = self.line(level, text, place);
+        let to_target = target_is_open && !matches!(self.target, Target::None) && !(self.announced && self.to_stderr);
+        if to_target {
+            self.put_to_target(level, text, &line, place);
+        }
+        if !to_target || (!self.announced && level >= Level::Notice) {
+            let _ = io::stderr().write_all(&line);
+        }
+    }
+
+    fn put_to_target(&mut self, level: Level, text: &[u8], line: &[u8], place: &Location<'_>) {
+        match &mut self.target {
+            // A full disk is no reason to stop serving, and there is nowhere to say so.
+            Target::File { file, .. } => drop(file.write_all(line)),
+            Target::Syslog(syslog) => {
+                let word = format!("[{}] ", level.word());
+                let place = if self.level == Level::Debug { origin(place) } else { String::new() };
+                syslog.write(priority(level), &[word.as_bytes(), place.as_bytes(), text].concat());
+            }
+            Target::None => {}
+        }
+    }
+
+    /// The whole line: time, level, in debug mode its origin, the text cut to the limit.
+    fn line(&self, level: Level, text: &[u8], place: &Location<'_>) -> Vec<u8> {
+        let mut line = self.head(level, &origin(place)).into_bytes();
+        line.extend(text);
+        let limit = self.limit.min(BUFFER - 1);
+        if line.len() > limit {
+            line.truncate(limit - 3);
+            line.extend(b"...");
+        }
+        line.push(b'\n');
+        line
+    }
+
+    fn head(&self, level: Level, origin: &str) -> String {
+        let (now, word) = (Zoned::now(), level.word());
+        match self.level {
+            Level::Debug => {
+                let time = now.strftime("%d-%b-%Y %H:%M:%S.%6f");
+                format!("[{time}] {word}: pid {}, {origin}", std::process::id())
+            }
+            _ => format!("[{}] {word}: ", now.strftime("%d-%b-%Y %H:%M:%S")),
+        }
+    }
+
+    /// Writes a line that a child wrote. Decorated with `prefix` it is wrapped into several complete lines where it
+    /// is longer than the limit; bare (`None`) it is only cut into pieces.
+    pub(crate) fn write_captured(&mut self, prefix: Option<&str>, text: &[u8], suffix: &str) {
+        if Level::Warning < self.level {
+            return;
+        }
+        let head = prefix.map(|prefix| format!("{}{prefix}\"", self.head(Level::Warning, "(null)(), line 0: ")));
+        let (head, tail) = head.as_deref().map_or(("", ""), |head| (head, "\""));
+        let room = self.limit.saturating_sub(head.len() + tail.len()).max(1);
+        let pieces = text.chunks(room).collect::<Vec<_>>();
+        for (index, piece) in pieces.iter().enumerate() {
+            let suffix = if index + 1 == pieces.len() && prefix.is_some() { suffix } else { "" };
+            let line = [head.as_bytes(), piece, tail.as_bytes(), suffix.as_bytes(), b"\n"].concat();
+            self.put_captured(&line);
+        }
+    }
+
+    fn put_captured(&mut self, line: &[u8]) {
+        match &mut self.target {
+            Target::File { file, .. } if !(self.announced && self.to_stderr) => drop(file.write_all(line)),
+            Target::Syslog(syslog) if !(self.announced && self.to_stderr) => {
+                syslog.write(priority(Level::Warning), line.strip_suffix(b"\n").unwrap_or(line));
+            }
+            _ => drop(io::stderr().write_all(line)),
+        }
+    }
+}
+
+/// `module(), line 12: `, where php-fpm names the function.
+fn origin(place: &Location<'_>) -> String {
+    let module = Path::new(place.file()).file_stem().unwrap_or_default().to_string_lossy();
+    format!("{module}(), line {}: ", place.line())
+}
+
+/// syslog's numbers. php-fpm sends every line at the priority of `log_level`; here each line keeps its own.
+fn priority(level: Level) -> i32 {
+    match level {
+        Level::Alert => 1,
+        Level::Error => 3,
+        Level::Warning => 4,
+        Level::Notice => 5,
+        Level::Debug => 7,
+    }
+}
+
+/// php-fpm's sentence about an error log that cannot be opened.
+pub(crate) fn cannot_open(path: &Path, error: &io::Error) -> String {
+    format!("failed to open error_log ({}): {}", path.display(), errno_text(error))
+}
+
+/// `Permission denied (13)`.
+pub(crate) fn errno_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    match error.raw_os_error() {
+        Some(number) => {
+            let ending = format!(" (os error {number})");
+            format!("{} ({number})", text.strip_suffix(&ending).unwrap_or(&text))
+        }
+        None => text,
+    }
+}
+
+/// A text that somebody else wrote, safe for a log line: control characters are spelled out.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log_to(path: &Path, level: Level, limit: usize) -> Log {
+        let mut log = Log::default();
+        log.configure(level, limit);
+        log.use_file(open_file(path).unwrap(), path);
+        log.announced = true;
+        log.to_stderr = false;
+        log
+    }
+
+    fn without_time(text: &str) -> Vec<String> {
+        text.lines().map(|line| line.split_once("] ").map_or(line, |parts| parts.1).to_string()).collect()
+    }
+
+    #[test]
+    fn lines_are_filtered_cut_and_marked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut log = log_to(&path, Level::Notice, 512);
+        log.write(Level::Debug, "unseen");
+        log.write(Level::Notice, "seen");
+        log.write(Level::Alert, "x".repeat(600));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines = without_time(&text);
+        assert_eq!((lines.len(), lines[0].as_str()), (2, "NOTICE: seen"));
+        let long = text.lines().nth(1).unwrap();
+        assert!(long.len() == 512 && long.ends_with("xxx..."));
+        assert_eq!(text.as_bytes()[0], b'[');
+        assert_eq!(text.find(']'), Some("[21-Nov-2026 12:00:00".len()));
+    }
+
+    #[test]
+    fn debug_lines_name_their_origin() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        log_to(&path, Level::Debug, 1024).write(Level::Warning, "w");
+        let line = without_time(&std::fs::read_to_string(&path).unwrap()).remove(0);
+        let expected = format!("WARNING: pid {}, log(), line ", std::process::id());
+        assert!(line.starts_with(&expected) && line.ends_with(": w"), "{line}");
+    }
+
+    #[test]
+    fn captured_lines_are_wrapped_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut log = log_to(&path, Level::Notice, 512);
+        log.write_captured(Some("[pool a] child 1 said into stderr: "), &[b'y'; 700], ", pipe is closed");
+        log.write_captured(None, &[b'z'; 513], "unused");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4);
+        assert_eq!(lines[0].len(), 512);
+        assert!(lines[0].ends_with("yyy\"") && lines[1].ends_with("yyy\", pipe is closed"));
+        assert!(lines[1].contains("] WARNING: [pool a] child 1 said into stderr: \"y"));
+        assert_eq!((lines[2].len(), lines[3]), (512, "z"));
+        let written = lines[0].matches('y').count() + lines[1].matches('y').count();
+        assert_eq!(written, 700);
+    }
+
+    #[test]
+    fn reopening_follows_the_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
+        let mut log = Log::default();
+        log.use_file(open_file(&path).unwrap(), &path);
+        std::fs::rename(&path, &moved).unwrap();
+        log.reopen().unwrap();
+        log.write(Level::Debug, "below the level");
+        assert!(path.exists() && std::fs::read(&path).unwrap().is_empty());
+        std::fs::remove_dir_all(folder.path()).unwrap();
+        let text = log.reopen().unwrap_err().text;
+        assert!(String::from_utf8(text).unwrap().ends_with("log): No such file or directory (2)"));
+    }
+
+    #[test]
+    fn texts_of_others_cannot_forge_lines() {
+        assert_eq!(printable("a\n[x] é\u{7}"), "a\\n[x] é\\u{7}");
+    }
+}

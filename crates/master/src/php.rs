@@ -1,0 +1,104 @@
+//! Which PHP executable hosts a pool, and where the engine that is loaded into it lies.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use config::{Diagnostic, Level};
+
+/// The PHP version this build prefers, as distributions put it into file names.
+pub const VERSION: &str = match option_env!("CORNAC_PHP_VERSION") {
+    Some(version) => version,
+    None => "8.2",
+};
+
+/// php-fpm's own configuration files of that version, in the order they are looked for.
+pub fn default_configurations() -> [PathBuf; 2] {
+    [format!("/etc/php/{VERSION}/fpm/php-fpm.conf").into(), "/usr/local/etc/php-fpm.conf".into()]
+}
+
+/// Executables that can host the engine, best first: php-fpm has the compiled-in folders its users expect.
+fn executables() -> Vec<PathBuf> {
+    let packaged = ["/usr/sbin/php-fpm", "/usr/bin/php-cgi", "/usr/bin/php"];
+    let versioned = packaged.iter().map(|path| format!("{path}{VERSION}").into());
+    let own = ["/usr/local/sbin/php-fpm", "/usr/local/bin/php-cgi", "/usr/local/bin/php"];
+    versioned.chain(own.iter().chain(&packaged).map(PathBuf::from)).collect()
+}
+
+/// The executable named by a `php.binary`, else the first one installed.
+pub fn find_executable(configured: Option<&Path>) -> Result<PathBuf, Diagnostic> {
+    if let Some(path) = configured {
+        return match is_file(path) {
+            true => Ok(path.to_path_buf()),
+            false => Err(missing(&format!("php.binary = {}: there is no such file", path.display()))),
+        };
+    }
+    let places = executables();
+    places.iter().find(|path| is_file(path)).cloned().ok_or_else(|| {
+        missing(&format!("no PHP executable found; looked for {}. Set php.binary", list(&places)))
+    })
+}
+
+/// The engine: beside our own executable, else in `../lib/cornac`.
+pub fn find_engine() -> Result<PathBuf, Diagnostic> {
+    let own = env::current_exe().unwrap_or_default();
+    let folder = own.parent().unwrap_or(Path::new("/"));
+    let folders = [folder.to_path_buf(), folder.join("../lib/cornac")];
+    folders.iter().find_map(|folder| engine_in(folder)).ok_or_else(|| {
+        let places: Vec<_> = folders
+            .iter()
+            .flat_map(|folder| [folder.join("libcornac_engine.so"), folder.join("cornac-engine-*.so")])
+            .collect();
+        missing(&format!("the PHP engine of cornac is missing; looked for {}", list(&places)))
+    })
+}
+
+fn engine_in(folder: &Path) -> Option<PathBuf> {
+    let plain = folder.join("libcornac_engine.so");
+    if is_file(&plain) {
+        return Some(plain);
+    }
+    let matches = |name: &OsStr| name.as_bytes().starts_with(b"cornac-engine-") && name.as_bytes().ends_with(b".so");
+    let entries = fs::read_dir(folder).ok()?.flatten();
+    entries.filter(|entry| matches(&entry.file_name())).map(|entry| entry.path()).min()
+}
+
+fn is_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
+}
+
+fn list(places: &[PathBuf]) -> String {
+    places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn missing(text: &str) -> Diagnostic {
+    let mut diagnostic = Diagnostic::new(Level::Error, text);
+    diagnostic.logged = true;
+    diagnostic
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_executable_is_named() {
+        let error = find_executable(Some(Path::new("/no/php"))).unwrap_err();
+        assert_eq!(error.text, b"php.binary = /no/php: there is no such file");
+        assert_eq!(find_executable(Some(Path::new("/bin/sh"))).unwrap(), Path::new("/bin/sh"));
+    }
+
+    #[test]
+    fn the_engine_is_found_under_both_names() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(engine_in(folder.path()), None);
+        for name in ["cornac-engine-20230831.so", "cornac-engine-20220829.so"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert_eq!(engine_in(folder.path()), Some(folder.path().join("cornac-engine-20220829.so")));
+        fs::write(folder.path().join("libcornac_engine.so"), "").unwrap();
+        assert_eq!(engine_in(folder.path()), Some(folder.path().join("libcornac_engine.so")));
+    }
+}
