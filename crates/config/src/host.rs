@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::glob;
 use crate::model::path_bytes;
 
 /// Which file php-fpm opens at that point of the checks.
@@ -56,8 +57,8 @@ impl Host for System {
         fs::read(path)
     }
 
-    fn glob(&self, _pattern: &[u8]) -> Result<Vec<PathBuf>, GlobError> {
-        Err(GlobError::NoMatch)
+    fn glob(&self, pattern: &[u8]) -> Result<Vec<PathBuf>, GlobError> {
+        glob::expand(pattern)
     }
 
     fn is_directory(&self, path: &Path) -> bool {

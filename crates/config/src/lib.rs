@@ -5,15 +5,30 @@
 //! resolves a user or prints.
 #![forbid(unsafe_code)]
 
+mod access_format;
+mod check;
+mod constants;
 mod diagnostic;
+mod dump;
+#[cfg(test)]
+mod fake;
+mod glob;
 mod host;
+mod ini;
 mod listen;
+mod log;
 mod model;
 mod options;
+mod paths;
+mod pool_check;
+mod reader;
+mod table;
+mod value;
 
 use std::path::Path;
 
 pub use diagnostic::{Diagnostic, Level};
+pub use dump::dump;
 pub use host::{GlobError, Host, LogKind, System};
 pub use listen::Listen;
 pub use model::{
@@ -21,6 +36,11 @@ pub use model::{
     Seconds, StartupUser,
 };
 pub use options::Options;
+pub use table::{Directive, Kind, Scope, directives};
+
+use log::{Fatal, Log};
+use model::path_bytes;
+use reader::Reader;
 
 /// The outcome of reading a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,11 +55,43 @@ pub struct Loaded {
 /// Reads and checks the configuration at `path`: files, sections, directives, all of php-fpm's post-processing. Logs
 /// are opened through [`Host::open_log`] at the points where php-fpm opens them. What needs users, limits or sockets
 /// comes after this and is the master's.
-pub fn load(_path: &Path, _options: &Options, _host: &dyn Host) -> Loaded {
-    Loaded { config: None, diagnostics: Vec::new() }
+pub fn load(path: &Path, options: &Options, host: &dyn Host) -> Loaded {
+    let mut reader = Reader::new(options, host);
+    let outcome = steps(path, options, host, &mut reader);
+    if outcome.is_err() {
+        reader.log.line(Level::Error, &[b"FPM initialization failed"]);
+    }
+    Loaded { config: outcome.ok().map(|()| reader.config), diagnostics: reader.log.diagnostics }
 }
 
-/// The lines of `-tt`, without time stamp and level, in order: sections, directives with a leading TAB, separators.
-pub fn dump(_config: &Config) -> Vec<Vec<u8>> {
-    Vec::new()
+fn steps(path: &Path, options: &Options, host: &dyn Host, reader: &mut Reader<'_>) -> Result<(), Fatal> {
+    check_prefix(options, host, &mut reader.log)?;
+    read(path, reader)?;
+    if let Some(overlay) = options.overlay.as_deref().filter(|o| is_there(o, host)) {
+        reader.leave_section();
+        read(overlay, reader)?;
+    }
+    check::check(&mut reader.config, options, host, &mut reader.log).inspect_err(|_| {
+        reader.log.line(Level::Error, &[b"failed to post process the configuration"]);
+    })
+}
+
+fn check_prefix(options: &Options, host: &dyn Host, log: &mut Log) -> Result<(), Fatal> {
+    let Some(prefix) = options.prefix.as_deref().filter(|p| !p.as_os_str().is_empty()) else { return Ok(()) };
+    if host.is_directory(prefix) {
+        return Ok(());
+    }
+    let text = [b"the global prefix '", path_bytes(prefix), b"' does not exist or is not a directory"];
+    Err(log.fatal(Level::Error, &text, None, ""))
+}
+
+fn read(path: &Path, reader: &mut Reader<'_>) -> Result<(), Fatal> {
+    reader.file(path).inspect_err(|_| {
+        reader.log.line(Level::Error, &[b"failed to load configuration file '", path_bytes(path), b"'"]);
+    })
+}
+
+/// An overlay that does not exist is none; one that cannot be read is reported when it is.
+fn is_there(path: &Path, host: &dyn Host) -> bool {
+    !host.read(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }

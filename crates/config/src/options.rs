@@ -15,7 +15,8 @@ pub struct Options {
     pub allow_root: bool,
     /// Whether the invoking user is root; then each pool needs a user.
     pub is_root: bool,
-    /// A second file with the same sections, read after the main one. Missing files are no error.
+    /// A second file with the same sections, read after the main one. A file that does not exist is
+    /// no error: whoever was given its name explicitly looks before.
     pub overlay: Option<PathBuf>,
     /// Compile-time PHP prefix.
     pub php_prefix: PathBuf,
@@ -23,6 +24,16 @@ pub struct Options {
     pub sysconfdir: PathBuf,
     /// Compile-time localstatedir.
     pub localstatedir: PathBuf,
+}
+
+impl Options {
+    /// The configuration file when none was named: below the prefix of `-p`, else in sysconfdir.
+    pub fn default_path(&self) -> PathBuf {
+        match &self.prefix {
+            Some(prefix) => prefix.join("etc/php-fpm.conf"),
+            None => self.sysconfdir.join("php-fpm.conf"),
+        }
+    }
 }
 
 impl Default for Options {

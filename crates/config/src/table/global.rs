@@ -1,0 +1,201 @@
+//! The directives of `[global]`.
+
+use super::{Directive, global};
+use crate::value::Field;
+
+/// In the order of `-tt`.
+pub(super) static TABLE: &[Directive] = &[
+    global(
+        "pid",
+        |g| Field::Path(&mut g.pid),
+        [
+            "none",
+            "a path; relative to the prefix, else to the local state folder",
+            "5.3.3",
+            "File that holds the master's process id.",
+            "pid = run/php-fpm.pid",
+        ],
+    ),
+    global(
+        "error_log",
+        |g| Field::BarePath(&mut g.error_log),
+        [
+            "log/php-fpm.log",
+            "a path, or 'syslog'; relative to the prefix, else to the local state folder",
+            "5.3.3",
+            "Where the master writes its log.",
+            "error_log = log/php-fpm.log",
+        ],
+    ),
+    global(
+        "syslog.ident",
+        |g| Field::Bytes(&mut g.syslog_ident),
+        [
+            "php-fpm",
+            "any text",
+            "5.4.0",
+            "Name under which the system log shows the messages.",
+            "syslog.ident = php-fpm",
+        ],
+    ),
+    global(
+        "syslog.facility",
+        |g| Field::Facility(&mut g.syslog_facility),
+        [
+            "daemon",
+            "auth, authpriv, cron, daemon, ftp, kern, lpr, mail, news, syslog, user, uucp, local0 to local7",
+            "5.4.0",
+            "Facility of the system log.",
+            "syslog.facility = daemon",
+        ],
+    ),
+    global(
+        "log_buffering",
+        |g| Field::Bool(&mut g.log_buffering),
+        [
+            "yes",
+            "yes or no",
+            "7.3.0",
+            "Whether a worker's line is collected and logged in one piece.",
+            "log_buffering = no",
+        ],
+    ),
+    global(
+        "log_level",
+        |g| Field::Level(&mut g.log_level),
+        [
+            "notice",
+            "alert, error, warning, notice or debug",
+            "5.3.3",
+            "Lowest level that is logged.",
+            "log_level = notice",
+        ],
+    ),
+    global(
+        "log_limit",
+        |g| Field::Int(&mut g.log_limit),
+        [
+            "1024",
+            "a whole number from 512",
+            "7.3.0",
+            "Longest line of the log in bytes; longer output of workers is wrapped.",
+            "log_limit = 4096",
+        ],
+    ),
+    global(
+        "emergency_restart_interval",
+        |g| Field::Time(&mut g.emergency_restart_interval),
+        [
+            "0",
+            "a time in s, m, h or d; 0 = off",
+            "5.3.3",
+            "Interval within which crashes are counted for an emergency restart.",
+            "emergency_restart_interval = 1m",
+        ],
+    ),
+    global(
+        "emergency_restart_threshold",
+        |g| Field::Int(&mut g.emergency_restart_threshold),
+        [
+            "0",
+            "a whole number from 0; 0 = off",
+            "5.3.3",
+            "Number of workers that crash within the interval before everything is restarted.",
+            "emergency_restart_threshold = 10",
+        ],
+    ),
+    global(
+        "process_control_timeout",
+        |g| Field::Time(&mut g.process_control_timeout),
+        [
+            "0",
+            "a time in s, m, h or d",
+            "5.3.3",
+            "How long workers may take to react to the master's signals.",
+            "process_control_timeout = 10s",
+        ],
+    ),
+    global(
+        "process.max",
+        |g| Field::Int(&mut g.process_max),
+        [
+            "0",
+            "a whole number from 0; 0 = no limit",
+            "5.4.0",
+            "Most workers of all pools together.",
+            "process.max = 128",
+        ],
+    ),
+    global(
+        "process.priority",
+        |g| Field::Priority(&mut g.process_priority),
+        [
+            "none",
+            "a whole number from -19 to 20",
+            "5.4.0",
+            "Nice value of the master; only as root.",
+            "process.priority = -19",
+        ],
+    ),
+    global(
+        "daemonize",
+        |g| Field::Bool(&mut g.daemonize),
+        ["yes", "yes or no", "5.3.3", "Whether to run in the background.", "daemonize = no"],
+    ),
+    global(
+        "rlimit_files",
+        |g| Field::Int(&mut g.rlimit_files),
+        [
+            "none",
+            "a whole number from 0; 0 = as inherited",
+            "5.3.3",
+            "Limit of open files of the master.",
+            "rlimit_files = 1024",
+        ],
+    ),
+    global(
+        "rlimit_core",
+        |g| Field::Core(&mut g.rlimit_core),
+        [
+            "none",
+            "a whole number from 0, or 'unlimited'; 0 = as inherited",
+            "5.3.3",
+            "Largest core file of the master in bytes.",
+            "rlimit_core = unlimited",
+        ],
+    ),
+    global(
+        "events.mechanism",
+        |g| Field::Bytes(&mut g.events_mechanism),
+        [
+            "epoll",
+            "epoll, poll or select",
+            "5.4.0",
+            "Event mechanism of php-fpm; accepted for its sake.",
+            "events.mechanism = epoll",
+        ],
+    ),
+    global(
+        "systemd_interval",
+        |g| Field::Interval(&mut g.systemd_interval),
+        [
+            "10s",
+            "a time in s, m, h or d; 0 = never",
+            "5.4.0",
+            "Interval of the state reports to systemd.",
+            "systemd_interval = 10",
+        ],
+    ),
+    global(
+        "php.binary",
+        |g| Field::Executable(&mut g.php_binary),
+        [
+            "the first found of php-fpm, php-cgi, php",
+            "an absolute path",
+            "0.1.0",
+            "PHP executable that hosts the pools.",
+            "php.binary = /usr/sbin/php-fpm8.2",
+        ],
+    )
+    .own(),
+];
