@@ -168,6 +168,7 @@ fn stdin_ends_open_parameters() {
     for (content, expected) in [(&b""[..], "StdinEnd"), (b"body", "stdin: body")] {
         let bytes = [&responder(1)[..], &record(RecordType::Stdin, 1, content)].concat();
         check(&[Bytes(&bytes)], &[BEGIN_1, "ParamsEnd", expected, "idle"]);
+        check(&[Bytes(&responder(1)), Bytes(&[0, 5, 0, 1, 0, 0, 0, 0])], &[BEGIN_1, "Version"]);
     }
 }
 

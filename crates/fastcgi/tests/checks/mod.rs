@@ -1,6 +1,6 @@
 //! What holds for any bytes from a peer. Shared by the tests here and the fuzz targets in `fuzz/`.
 //!
-//! Each check takes one fuzz input, reads it whole and in several splits, and panics if a rule is broken:
+//! Each check takes one fuzz input, reads it whole and in pieces, and panics if a rule is broken:
 //! progress, slices inside the input, bounds, order of events, the same events for every split.
 
 pub(crate) mod client;
@@ -18,8 +18,9 @@ enum Cut {
 }
 
 impl Cut {
-    fn all(seed: u8) -> [Self; 3] {
-        [Self::Whole, Self::Bytes, Self::Seeded(u32::from(seed) + 1)]
+    /// Two splits to compare; every seed chooses another second one.
+    fn two(seed: u8) -> [Self; 2] {
+        [Self::Whole, if seed.is_multiple_of(4) { Self::Bytes } else { Self::Seeded(seed.into()) }]
     }
 
     /// The next piece and what is behind it.

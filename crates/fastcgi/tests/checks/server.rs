@@ -72,10 +72,8 @@ pub(crate) fn check(data: &[u8]) {
     let Some((&[limits, ending, seed], bytes)) = data.split_first_chunk::<3>() else { return };
     let limits = if limits & 1 == 0 { Limits::default() } else { SMALL };
     let ending = Ending::new(ending);
-    let [whole, others @ ..] = Cut::all(seed).map(|cut| Run::new(limits, ending).run(bytes, cut));
-    for other in others {
-        assert_eq!(whole, other, "the events depend on the split");
-    }
+    let [whole, pieces] = Cut::two(seed).map(|cut| Run::new(limits, ending).run(bytes, cut));
+    assert_eq!(whole, pieces, "the events depend on the split");
 }
 
 struct Run {
