@@ -154,9 +154,14 @@ check_rust() {
 }
 
 # The tests run a real application. Only the files of its packages are wanted: unpacked under target/, nothing
-# of them is installed or configured. The list is what dokuwiki's own code includes by absolute path.
+# of them is installed or configured.
 dokuwiki=$root/target/dokuwiki
-dokuwiki_packages=(dokuwiki php-geshi php-phpseclib libphp-simplepie libjs-jquery libjs-jquery-ui libjs-jquery-cookie)
+
+# The package and the libraries in PHP and JavaScript that it depends on, by any distribution's names.
+dokuwiki_packages() {
+    echo dokuwiki
+    apt-cache depends dokuwiki | sed -n 's/^ *|\{0,1\}Depends: \(libjs-.*\|libphp-.*\|php-.*\)$/\1/p'
+}
 
 unpack_dokuwiki() {
     [[ -e $dokuwiki/complete ]] && return
@@ -164,7 +169,7 @@ unpack_dokuwiki() {
     rm -rf "$dokuwiki"
     mkdir -p "$dokuwiki/packages"
     download_dokuwiki || { can_install && refresh_lists && download_dokuwiki; } ||
-        fail "could not download: ${dokuwiki_packages[*]}" "are the package lists there? (apt-get update, as root)"
+        fail "could not download the package dokuwiki" "are the package lists there? (apt-get update, as root)"
     local package
     for package in "$dokuwiki"/packages/*.deb; do dpkg-deb -x "$package" "$dokuwiki"; done
     rm -rf "$dokuwiki/packages"
@@ -173,9 +178,10 @@ unpack_dokuwiki() {
 }
 
 download_dokuwiki() {
-    local sandbox=()
+    local sandbox=() packages
+    mapfile -t packages < <(dokuwiki_packages)
     if [[ $EUID == 0 ]]; then sandbox=(-o APT::Sandbox::User=root); fi # apt's own user may not see this folder
-    (cd "$dokuwiki/packages" && apt-get -qq "${sandbox[@]}" download "${dokuwiki_packages[@]}" >/dev/null)
+    (cd "$dokuwiki/packages" && apt-get -qq "${sandbox[@]}" download "${packages[@]}" >/dev/null)
 }
 
 check_rust
