@@ -17,12 +17,12 @@
 //! the workspace, and need `cargo install cargo-fuzz` and a nightly toolchain. From the root:
 //!
 //! ```text
-//! cargo +nightly fuzz run server                                         without the seeds
+//! cargo +nightly fuzz run server   # without the seeds
 //! mkdir -p fuzz/corpus/server
 //! cargo +nightly fuzz run server fuzz/corpus/server fuzz/corpus-seed/server -- -runs=1000000
 //! ```
 //!
-//! `--sanitizer none` is five times as fast and misses little, as there is no unsafe code. The targets and
+//! `--sanitizer none` is faster and misses little, as there is no unsafe code. The targets and
 //! `cargo test -p fastcgi`, which replays the seeds, judge by the same rules: `tests/checks`.
 #![forbid(unsafe_code)]
 
