@@ -1,1 +1,16 @@
-//! The PHP engine: SAPI, fork server and worker, preloaded into a stock PHP executable
+//! The PHP engine of cornac: a library that is preloaded into a stock PHP executable, takes over its
+//! `main`, runs PHP's start-up once and then forks workers that serve FastCGI requests.
+//!
+//! Never loaded into the master. One thread. No Rust frame ever lies between a PHP `setjmp` and its
+//! `longjmp`: C drives (`shim/`), Rust answers (`worker/upcalls.rs`). A panic aborts the one process.
+
+mod confine;
+mod entry;
+mod fork_server;
+mod ini_files;
+mod log;
+mod orphan;
+mod php;
+mod task;
+mod title;
+mod worker;

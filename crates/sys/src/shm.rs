@@ -29,6 +29,12 @@ pub struct Mapping {
     length: NonZeroUsize,
 }
 
+// SAFETY: a mapping is an address range that stays until it is dropped; it gives out a pointer and leaves to
+// its user how to read and write other processes' memory (with atomics).
+unsafe impl Send for Mapping {}
+// SAFETY: as above; no method changes anything.
+unsafe impl Sync for Mapping {}
+
 impl Mapping {
     /// Maps all of `fd`, whose size is taken from the file itself.
     pub fn new(fd: impl AsFd) -> io::Result<Mapping> {

@@ -1,0 +1,47 @@
+/* What the shim's own files share. Nothing here is visible to Rust. */
+#ifndef CORNAC_SHIM_INTERNAL_H
+#define CORNAC_SHIM_INTERNAL_H
+
+#include <main/php.h>
+#include <main/SAPI.h>
+#include <main/php_ini.h>
+#include <main/php_main.h>
+#include <main/php_output.h>
+#include <main/php_variables.h>
+
+#include "shim.h"
+
+/* Ini settings that php-fpm's `cgi-fcgi` module owns. */
+struct cornac_settings {
+	bool rfc2616_headers;
+	bool nph;
+	bool force_redirect;
+	bool fix_pathinfo;
+	bool discard_path;
+	bool logging;
+	char *error_header;
+	char *redirect_status_env;
+	char *fpm_config;
+};
+
+extern struct cornac_settings cornac_settings;
+extern const struct shim_calls *cornac_calls;
+extern const struct shim_request *cornac_request; /* NULL between requests */
+extern sapi_module_struct cornac_sapi;
+extern zend_module_entry cornac_module;
+extern bool cornac_is_worker;
+
+/* sapi.c */
+void cornac_hook_environment(void);
+void cornac_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* user_ini.c: [HOST=], [PATH=] sections and .user.ini files of a request */
+int cornac_activate_directory_ini(void);
+void cornac_user_ini_init(void);
+void cornac_user_ini_destroy(void);
+
+/* ini.c: PHP_VALUE and PHP_ADMIN_VALUE; `begin` answers true if the process must retire after the request */
+bool cornac_request_ini_begin(const char *php_value, const char *php_admin_value);
+void cornac_request_ini_end(void);
+
+#endif

@@ -1,0 +1,188 @@
+/* PHP's start-up and end in the fork server, what a forked worker renews, and the tasks behind -v -i -m. */
+#include "internal.h"
+
+#include <signal.h>
+#include <main/build-defs.h>
+#include <main/php_ini_builder.h>
+#include <ext/standard/info.h>
+#include <Zend/zend_extensions.h>
+
+const struct shim_calls *cornac_calls;
+bool cornac_is_worker;
+
+int shim_startup(const struct shim_startup *options, const struct shim_calls *calls)
+{
+	struct php_ini_builder builder;
+
+	cornac_calls = calls;
+	signal(SIGPIPE, SIG_IGN);
+#ifdef ZEND_SIGNALS
+	zend_signal_startup();
+#endif
+	sapi_startup(&cornac_sapi);
+
+	php_ini_builder_init(&builder);
+	for (size_t i = 0; i < options->define_count; i++) {
+		php_ini_builder_define(&builder, options->defines[i]);
+	}
+	if (options->pool_ini) {
+		php_ini_builder_unquoted(&builder, "", 0, options->pool_ini, strlen(options->pool_ini));
+	}
+	cornac_sapi.ini_entries = php_ini_builder_finish(&builder);
+	cornac_sapi.php_ini_path_override = options->ini_path ? strdup(options->ini_path) : NULL;
+	cornac_sapi.php_ini_ignore = options->no_ini;
+	cornac_sapi.php_ini_ignore_cwd = 1;
+	cornac_sapi.phpinfo_as_text = options->as_text;
+	cornac_sapi.executable_location = options->executable ? strdup(options->executable) : NULL;
+
+	if (cornac_sapi.startup(&cornac_sapi) == FAILURE) {
+		return -1;
+	}
+	if (options->extended_info) {
+		CG(compiler_options) |= ZEND_COMPILE_EXTENDED_INFO;
+	}
+	return 0;
+}
+
+void shim_shutdown(void)
+{
+	zend_first_try {
+		php_module_shutdown();
+	} zend_end_try();
+}
+
+#if PHP_VERSION_ID >= 80500
+extern void php_child_init(void);
+#endif
+
+void shim_worker_begin(void)
+{
+	/* PHP remembers the signal dispositions it found at start-up and puts them back at every request:
+	 * it has to look again now that the worker's own handlers are in place. */
+#ifdef ZEND_SIGNALS
+	zend_signal_startup();
+#endif
+#if PHP_VERSION_ID >= 80500
+	php_child_init();
+#endif
+	cornac_is_worker = true;
+	cornac_hook_environment();
+}
+
+const char *shim_ini_directory(void)
+{
+	return PHP_CONFIG_FILE_PATH;
+}
+
+/* ---- -v -i -m ---- */
+
+/* phpinfo() prints `Build Date => Oct 21 2026 06:29:51`; the host tells its date nowhere else. */
+static void find_build_date(char *date, size_t size)
+{
+	zval info;
+	const char *start, *end;
+
+	*date = '\0';
+	php_output_start_default();
+	php_print_info(PHP_INFO_GENERAL);
+	if (php_output_get_contents(&info) == SUCCESS) {
+		start = strstr(Z_STRVAL(info), "Build Date => ");
+		if (start) {
+			start += strlen("Build Date => ");
+			end = start + strcspn(start, "\n");
+			snprintf(date, size, "%.*s", (int) (end - start), start);
+		}
+		zval_ptr_dtor(&info);
+	}
+	php_output_discard();
+}
+
+static void print_version(void)
+{
+	char date[64];
+
+	find_build_date(date, sizeof date);
+	php_printf("PHP %s (%s) (built: %s)\nCopyright (c) The PHP Group\n%s",
+		shim_php_version(), sapi_module.name, date, get_zend_version());
+}
+
+static void print_all_info(void)
+{
+	php_print_info(0xFFFFFFFF);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcasecmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+static void print_sorted(const char **names, size_t count)
+{
+	qsort(names, count, sizeof *names, by_name);
+	for (size_t i = 0; i < count; i++) {
+		php_printf("%s\n", names[i]);
+	}
+	free(names);
+}
+
+static void print_modules(void)
+{
+	const char **names = calloc(zend_hash_num_elements(&module_registry) + 1, sizeof *names);
+	size_t count = 0;
+	zend_module_entry *module;
+	zend_llist_position position;
+
+	if (!names) {
+		return;
+	}
+	ZEND_HASH_FOREACH_PTR(&module_registry, module) {
+		names[count++] = module->name;
+	} ZEND_HASH_FOREACH_END();
+	php_printf("[PHP Modules]\n");
+	print_sorted(names, count);
+
+	count = 0;
+	names = calloc(zend_llist_count(&zend_extensions) + 1, sizeof *names);
+	if (!names) {
+		return;
+	}
+	for (zend_extension *e = zend_llist_get_first_ex(&zend_extensions, &position); e;
+			e = zend_llist_get_next_ex(&zend_extensions, &position)) {
+		names[count++] = e->name;
+	}
+	php_printf("\n[Zend Modules]\n");
+	print_sorted(names, count);
+	php_printf("\n");
+}
+
+/* Runs one of the printers inside a request of its own, whose output goes to stdout. */
+static int print_in_request(void (*print)(void))
+{
+	volatile int result = -1;
+
+	zend_first_try {
+		if (php_request_startup() == SUCCESS) {
+			SG(headers_sent) = 1;
+			SG(request_info).no_headers = 1;
+			print();
+			php_request_shutdown(NULL);
+			result = 0;
+		}
+	} zend_end_try();
+	return result;
+}
+
+int shim_print_version(void)
+{
+	return print_in_request(print_version);
+}
+
+int shim_print_info(void)
+{
+	return print_in_request(print_all_info);
+}
+
+int shim_print_modules(void)
+{
+	return print_in_request(print_modules);
+}

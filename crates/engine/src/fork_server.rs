@@ -1,0 +1,268 @@
+//! The fork server of a pool: starts PHP once, then only forks workers, reaps them and reports to the
+//! master. Runs no request. Ends when the master closes the channel.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::time::Instant;
+
+use board::message::{IniEntry, Order, PoolSpec, Report, decode, encode, fds};
+use board::scoreboard::Board;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{ForkResult, fork};
+use sys::channel::{Channel, MAX_MESSAGE, Received};
+
+use crate::log::{self, Level};
+use crate::task::{EXIT_CONFIG, EXIT_SOFTWARE, c_string, start_php};
+use crate::worker::{self, Place};
+use crate::{confine, entry, ini_files, orphan, php};
+
+/// Why the pool cannot start.
+struct Refusal {
+    reason: String,
+    configuration: bool,
+}
+
+/// Everything a fork server holds.
+struct ForkServer {
+    spec: &'static PoolSpec,
+    master: &'static Channel,
+    board: &'static Board,
+    listener: RawFd,
+    /// Tells of children that ended.
+    signals: SignalFd,
+    /// Process id and slot of each worker.
+    children: Vec<(i32, u32)>,
+}
+
+/// Runs the fork server of the pool whose description the master left; returns the exit code.
+pub(crate) fn run() -> i32 {
+    let master: &'static Channel = Box::leak(Box::new(Channel::from_fd(inherited(fds::CONTROL))));
+    let started = Instant::now();
+    match prepare(master) {
+        Ok(mut server) => {
+            let took_ms = started.elapsed().as_millis() as u32;
+            report(master, &Report::Started { php_version: php::version(), took_ms });
+            server.serve();
+            end_php();
+            0
+        }
+        Err(refusal) => {
+            let Refusal { reason, configuration } = refusal;
+            report(master, &Report::Refused { reason, configuration });
+            if configuration { EXIT_CONFIG } else { EXIT_SOFTWARE }
+        }
+    }
+}
+
+/// Everything up to the point where workers may be forked.
+fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
+    let unusable = |reason: String| Refusal { reason, configuration: true };
+    let spec: &'static PoolSpec = Box::leak(Box::new(read_spec().map_err(|error| unusable(error.to_string()))?));
+    log::to_master(master, spec.log_level, spec.log_limit as usize);
+    orphan::watch(spec.master_pid as i32, spec.master_pid as i32);
+    confine::set_dumpable(spec.dumpable);
+    let board = Board::open(inherited(fds::BOARD)).map_err(|error| unusable(error.to_string()))?;
+    let listener = inherited(fds::LISTENER);
+    if let Some(problem) = php::host_problem() {
+        let host = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+        return Err(unusable(format!("{} cannot host this pool: {problem}", host.display())));
+    }
+    refuse_unreadable_ini(spec)?;
+    start_php(&spec.php, startup_of(spec))
+        .map_err(|_| Refusal { reason: "PHP could not be started".to_owned(), configuration: false })?;
+    confine::apply(spec).map_err(|failed| unusable(failed.to_string()))?;
+    apply_ini(&spec.ini);
+    set_environment(spec);
+    Ok(ForkServer {
+        spec,
+        master,
+        board: Box::leak(Box::new(board)),
+        listener: listener.into_raw_fd(),
+        signals: watch_children().map_err(|errno| unusable(errno.to_string()))?,
+        children: Vec::new(),
+    })
+}
+
+/// A descriptor the master left at a known number, from now on close-on-exec.
+fn inherited(number: RawFd) -> OwnedFd {
+    // SAFETY: the master put a descriptor there for us alone, and each number is taken once.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    let _ = fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+    fd
+}
+
+fn watch_children() -> nix::Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    mask.thread_block()?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+fn read_spec() -> std::io::Result<PoolSpec> {
+    let mut bytes = Vec::new();
+    File::from(inherited(fds::SPEC)).read_to_end(&mut bytes)?;
+    decode(&bytes).map_err(std::io::Error::other)
+}
+
+/// PHP would start without a php.ini it cannot read, and nobody would notice.
+fn refuse_unreadable_ini(spec: &PoolSpec) -> Result<(), Refusal> {
+    let Some(path) = ini_files::unreadable(&spec.php) else { return Ok(()) };
+    let reason = format!(
+        "{} cannot be read by the pool's user; make it readable for that user, or set php.startup_user = root \
+         in the pool",
+        path.display()
+    );
+    Err(Refusal { reason, configuration: true })
+}
+
+/// The pool's settings that PHP must know while it starts: system settings such as opcache's, and
+/// extensions. Functions and classes to disable come later, since here they would replace php.ini's list.
+fn startup_of(spec: &PoolSpec) -> php::Startup {
+    let mut lines = Vec::new();
+    for entry in spec.ini.iter().filter(|entry| is_extension(entry) || (entry.admin && !is_disabling(entry))) {
+        lines.extend_from_slice(&entry.name);
+        lines.extend_from_slice(b"=\"");
+        lines.extend(entry.value.iter().flat_map(|byte| match byte {
+            b'"' | b'\\' | b'$' => vec![b'\\', *byte],
+            byte => vec![*byte],
+        }));
+        lines.extend_from_slice(b"\"\n");
+    }
+    php::Startup { pool_ini: (!lines.is_empty()).then(|| c_string(&lines)), ..Default::default() }
+}
+
+fn is_extension(entry: &IniEntry) -> bool {
+    matches!(entry.name.as_slice(), b"extension" | b"zend_extension")
+}
+
+fn is_disabling(entry: &IniEntry) -> bool {
+    matches!(entry.name.as_slice(), b"disable_functions" | b"disable_classes")
+}
+
+/// php_value lines first, then php_admin_value lines, each from the last one of the file to the first: of
+/// two lines for one setting the first wins, as with php-fpm.
+fn apply_ini(entries: &[IniEntry]) {
+    for admin in [false, true] {
+        for entry in entries.iter().rev().filter(|entry| entry.admin == admin && !is_extension(entry)) {
+            if !php::set_ini(&c_string(&entry.name), &c_string(&entry.value), admin) {
+                let kind = if admin { "php_admin_value" } else { "php_value" };
+                let name = String::from_utf8_lossy(&entry.name);
+                log::write(Level::Error, format!("Unable to set {kind} '{name}'").as_bytes());
+            }
+        }
+    }
+}
+
+/// PHP has started with the master's whole environment; scripts get what the pool says.
+fn set_environment(spec: &PoolSpec) {
+    if spec.clear_env {
+        // SAFETY: one thread, and nobody holds pointers into the environment.
+        unsafe { libc::clearenv() };
+    }
+    for (name, value) in &spec.env {
+        let name = String::from_utf8_lossy(name);
+        if !name.is_empty() && !name.contains(['=', '\0']) && !value.contains(&0) {
+            entry::set_variable(&name, OsString::from_vec(value.clone()));
+        }
+    }
+}
+
+/// Extensions write out what they hold; one that hangs there must not keep the process alive.
+fn end_php() {
+    // SAFETY: SIGALRM's default action ends the process.
+    unsafe { libc::alarm(5) };
+    php::shut_down();
+}
+
+fn report(master: &Channel, report: &Report) {
+    // A master that is gone needs no report: the closed channel ends us.
+    let _ = master.send(&encode(report), &[]);
+}
+
+impl ForkServer {
+    /// Until the master closes the channel.
+    fn serve(&mut self) {
+        let mut buffer = vec![0; MAX_MESSAGE];
+        loop {
+            let mut wanted = [
+                PollFd::new(self.master.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            ];
+            let _ = poll(&mut wanted, PollTimeout::NONE);
+            let [orders, children] = wanted.map(|fd| fd.any().unwrap_or(false));
+            if children {
+                while let Ok(Some(_)) = self.signals.read_signal() {}
+                self.reap();
+            }
+            if orders && !self.obey(&mut buffer) {
+                return;
+            }
+        }
+    }
+
+    /// Carries out one order. False once the master is gone.
+    fn obey(&mut self, buffer: &mut [u8]) -> bool {
+        match self.master.try_receive(buffer) {
+            Ok(Received::Message(length, fds)) => {
+                if let Ok(Order::Fork { slot }) = decode(&buffer[..length]) {
+                    self.fork(slot, fds);
+                }
+                true
+            }
+            Ok(Received::Closed) => false,
+            Err(error) => matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted),
+        }
+    }
+
+    fn fork(&mut self, slot: u32, output: Vec<OwnedFd>) {
+        if slot as usize >= self.board.slots().len() {
+            return;
+        }
+        // SAFETY: this process has one thread; the child goes on in `become_worker`, which never returns.
+        match unsafe { fork() } {
+            Ok(ForkResult::Parent { child }) => {
+                self.children.push((child.as_raw(), slot));
+                report(self.master, &Report::Forked { slot, pid: child.as_raw() as u32 });
+            }
+            Ok(ForkResult::Child) => self.become_worker(slot, output),
+            Err(errno) => report(self.master, &Report::ForkFailed { slot, errno: errno as i32 }),
+        };
+    }
+
+    fn become_worker(&self, slot: u32, output: Vec<OwnedFd>) -> ! {
+        let fork_server = nix::unistd::getppid().as_raw();
+        orphan::watch(self.spec.master_pid as i32, fork_server);
+        for fd in [self.master.as_fd().as_raw_fd(), self.signals.as_raw_fd()] {
+            // SAFETY: the descriptor is the fork server's and never used in this process, which never
+            // returns to where its owner would close it.
+            unsafe { libc::close(fd) };
+        }
+        log::to_stderr();
+        let place = Place { spec: self.spec, slot: &self.board.slots()[slot as usize], board: self.board };
+        worker::live(place, self.listener, output)
+    }
+
+    fn reap(&mut self) {
+        loop {
+            let mut status = 0;
+            // SAFETY: `status` is a place for the wait status.
+            let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
+            if pid <= 0 {
+                return;
+            }
+            let Some(index) = self.children.iter().position(|(child, _)| *child == pid) else {
+                report(self.master, &Report::StrangerExited { pid: pid as u32, status });
+                continue;
+            };
+            let (_, slot) = self.children.swap_remove(index);
+            self.board.slots()[slot as usize].vacate();
+            report(self.master, &Report::Exited { slot, pid: pid as u32, status });
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What happens to a process when its parent dies. The kernel sends a signal; its handler looks who the
+//! parent is now. Still the master (a fork server died and the master adopted us): go on. Anybody else:
+//! the master is gone, so nobody may be left behind serving old code.
+
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet};
+
+static MASTER: AtomicI32 = AtomicI32::new(0);
+
+/// A real-time signal that neither PHP nor its extensions use.
+fn signal_number() -> i32 {
+    libc::SIGRTMIN() + 11
+}
+
+extern "C" fn on_parent_death(_signal: libc::c_int) {
+    leave_if_masterless();
+}
+
+fn leave_if_masterless() {
+    // SAFETY: getppid has no preconditions and is safe in a signal handler.
+    let parent = unsafe { libc::getppid() };
+    if parent != MASTER.load(Relaxed) {
+        // SAFETY: _exit is safe in a signal handler.
+        unsafe { libc::_exit(0) };
+    }
+}
+
+/// Watches over the parent of this process, which is `parent` unless it has died already.
+pub(crate) fn watch(master: i32, parent: i32) {
+    MASTER.store(master, Relaxed);
+    install_handler();
+    // SAFETY: PR_SET_PDEATHSIG takes a signal number.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal_number()) };
+    // SAFETY: getppid has no preconditions.
+    if unsafe { libc::getppid() } != parent {
+        leave_if_masterless();
+    }
+}
+
+fn install_handler() {
+    let action = SigAction::new(SigHandler::Handler(on_parent_death), SaFlags::SA_RESTART, SigSet::empty());
+    let action = libc::sigaction::from(action);
+    // SAFETY: the handler only calls getppid and _exit; nix has no type for real-time signals.
+    unsafe { libc::sigaction(signal_number(), &action, std::ptr::null_mut()) };
+}

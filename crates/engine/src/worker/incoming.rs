@@ -1,0 +1,158 @@
+//! The request as it comes in: records from the connection become parameters, then body bytes when PHP
+//! asks for them.
+
+use fastcgi::params::Pairs;
+use fastcgi::record::Role;
+use fastcgi::server::{Begin, Event, Limits, Server};
+
+use super::connection::{Connection, Gone, Wait};
+use super::params::Params;
+
+/// Beyond this, memory of an unusually large request is given back after it.
+const KEPT_ROOM: usize = 64 * 1024;
+
+pub(super) struct Incoming {
+    server: Server,
+    begin: Option<Begin>,
+    /// Content of the PARAMS records so far.
+    stream: Vec<u8>,
+    pub(super) params: Params,
+    /// The peer is gone or stalls: the body ends here.
+    broken: bool,
+}
+
+impl Default for Incoming {
+    fn default() -> Incoming {
+        Incoming {
+            server: Server::new(Limits::default()),
+            begin: None,
+            stream: Vec::new(),
+            params: Params::default(),
+            broken: false,
+        }
+    }
+}
+
+impl Incoming {
+    /// For the next request on the same connection.
+    pub(super) fn reset(&mut self) {
+        self.begin = None;
+        self.stream.clear();
+        self.stream.shrink_to(KEPT_ROOM);
+        self.params.reset();
+    }
+
+    /// For the first request on a new connection.
+    pub(super) fn new_connection(&mut self) {
+        self.server = Server::new(Limits::default());
+        self.broken = false;
+    }
+
+    /// The request, once its BEGIN_REQUEST has been read.
+    pub(super) fn begin(&self) -> Option<Begin> {
+        self.begin
+    }
+
+    /// The application is through with the request.
+    pub(super) fn end(&mut self) {
+        self.server.end_request();
+    }
+
+    /// Reads until the parameters are complete. An error means that the connection is of no use any more.
+    pub(super) fn read_params(&mut self, connection: &mut Connection) -> Result<(), Gone> {
+        loop {
+            connection.fill(Wait::More)?;
+            let (used, event) = self.server.next(connection.input()).map_err(|_| Gone)?;
+            let mut answer = None;
+            let mut complete = false;
+            match event {
+                Some(Event::Begin(begin)) => self.begin = Some(begin),
+                Some(Event::Params(piece)) => self.stream.extend_from_slice(piece),
+                Some(Event::ParamsEnd) => complete = true,
+                Some(Event::Abort { .. }) => return Err(Gone),
+                Some(Event::Answer(reply)) => answer = Some(reply),
+                Some(Event::Stdin(_) | Event::StdinEnd) | None => {}
+            }
+            connection.consume(used);
+            if let Some(reply) = answer {
+                connection.send(&mut [std::io::IoSlice::new(reply.bytes())])?;
+                if reply.close() {
+                    connection.close(false);
+                    return Err(Gone);
+                }
+            }
+            if complete {
+                return self.take_params();
+            }
+        }
+    }
+
+    fn take_params(&mut self) -> Result<(), Gone> {
+        let role = match self.begin.map(|begin| begin.role) {
+            Some(Role::Authorizer) => b"AUTHORIZER".as_slice(),
+            Some(Role::Filter) => b"FILTER",
+            _ => b"RESPONDER",
+        };
+        self.params.set(b"FCGI_ROLE", role);
+        for pair in Pairs::new(&self.stream) {
+            let (name, value) = pair.map_err(|_| Gone)?;
+            self.params.set(name, value);
+        }
+        Ok(())
+    }
+
+    /// Reads body bytes into `buffer` until it is full, the body ends, or the peer is gone.
+    pub(super) fn read_body(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> usize {
+        let mut done = 0;
+        while done < buffer.len() && !self.broken && !self.server.stdin_ended() {
+            match self.read_piece(connection, &mut buffer[done..]) {
+                Ok(count) => done += count,
+                Err(Gone) => {
+                    self.broken = true;
+                    connection.abandon();
+                }
+            }
+        }
+        done
+    }
+
+    /// One event's worth of body. The codec gets no more input than fits, so that a piece always does.
+    fn read_piece(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> Result<usize, Gone> {
+        connection.fill(Wait::More)?;
+        let input = connection.input();
+        let input = &input[..input.len().min(buffer.len())];
+        let (used, event) = self.server.next(input).map_err(|_| Gone)?;
+        let mut count = 0;
+        let mut answer = None;
+        match event {
+            Some(Event::Stdin(piece)) => {
+                buffer[..piece.len()].copy_from_slice(piece);
+                count = piece.len();
+            }
+            Some(Event::Abort { .. }) => return Err(Gone),
+            Some(Event::Answer(reply)) => answer = Some(reply),
+            _ => {}
+        }
+        connection.consume(used);
+        if let Some(reply) = answer {
+            connection.send(&mut [std::io::IoSlice::new(reply.bytes())])?;
+        }
+        Ok(count)
+    }
+
+    /// Takes what is left of the request out of the input, without waiting for more.
+    pub(super) fn skip_rest(&mut self, connection: &mut Connection) {
+        while connection.has_input() && !self.server.stdin_ended() {
+            let Ok((used, _)) = self.server.next(connection.input()) else { return };
+            if used == 0 {
+                return;
+            }
+            connection.consume(used);
+        }
+    }
+
+    /// Everything of the request has been read, so that the connection can be closed without being reset.
+    pub(super) fn is_complete(&self) -> bool {
+        self.server.stdin_ended()
+    }
+}

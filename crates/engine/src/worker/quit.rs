@@ -1,0 +1,48 @@
+//! A worker's signals. SIGQUIT asks it to end after the current request; the others that php-fpm's workers
+//! know keep their default action.
+
+use std::os::fd::{IntoRawFd, RawFd};
+use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
+
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+static LISTENER: AtomicI32 = AtomicI32::new(-1);
+static DEAF: AtomicI32 = AtomicI32::new(-1);
+
+/// Puts a socket that cannot accept in the listening socket's place: an `accept` that waits is started
+/// again by the kernel (SA_RESTART) and fails, one that is about to be called fails too. A flag alone
+/// would leave a gap between the look at it and `accept`.
+extern "C" fn on_quit(_signal: libc::c_int) {
+    REQUESTED.store(true, Relaxed);
+    // SAFETY: dup2 is safe in a signal handler; both are descriptors of this process.
+    unsafe { libc::dup2(DEAF.load(Relaxed), LISTENER.load(Relaxed)) };
+}
+
+/// Whether this worker has been asked to end.
+pub(super) fn requested() -> bool {
+    REQUESTED.load(Relaxed)
+}
+
+/// Sets the dispositions a worker has, and lets all signals through.
+pub(super) fn install(listener: RawFd) {
+    if let Ok(deaf) = UnixDatagram::unbound() {
+        DEAF.store(deaf.into_raw_fd(), Relaxed);
+    }
+    LISTENER.store(listener, Relaxed);
+    let everything = SigSet::all();
+    let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&everything), None);
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGHUP, Signal::SIGCHLD] {
+        set(signal, SigHandler::SigDfl);
+    }
+    set(Signal::SIGPIPE, SigHandler::SigIgn);
+    set(Signal::SIGQUIT, SigHandler::Handler(on_quit));
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+fn set(signal: Signal, handler: SigHandler) {
+    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the only handler stores a flag and calls dup2.
+    let _ = unsafe { sigaction(signal, &action) };
+}
