@@ -59,8 +59,8 @@ fn use_wiki(options: &Options) {
 fn visit(browser: &Browser) {
     let front = browser.get("front page", "/");
     assert!(front.contains("This topic does not exist yet"), "{}", article(&front));
-    let syntax = browser.get("a long page with highlighted code", "/doku.php?id=wiki:syntax");
-    assert!(syntax.contains("Formatting Syntax") && syntax.contains("class=\"code java\""));
+    let welcome = browser.get("a page of the package", "/doku.php?id=wiki:welcome");
+    assert!(welcome.contains("Welcome to your new DokuWiki"), "{}", article(&welcome));
     let style = browser.get("style sheet", "/lib/exe/css.php?t=dokuwiki");
     assert!(style.len() > 50_000, "{} bytes of style sheet", style.len());
     for (name, path) in [("script", "/lib/exe/js.php?t=dokuwiki"), ("jQuery", "/lib/exe/jquery.php")] {
@@ -90,7 +90,9 @@ fn visit(browser: &Browser) {
 
 fn write_pages(browser: &Browser) {
     let first = "====== Elephant ======\n\nÄ **cornac** drives the <elephant> & \"rides\" it.\n";
-    let second = &format!("{first}\n  * grey\n  * trumpetsounds\n\n{{{{stable:picture.png}}}}\n");
+    let second = &format!(
+        "{first}\n  * grey\n  * trumpetsounds\n\n<code php>\n<?php echo 1;\n</code>\n\n{{{{stable:picture.png}}}}\n"
+    );
     let file = browser.root.join("data/pages/stable/elephant.txt");
     for (name, text, summary) in [("first", first, "created"), ("second", second, "a list & a picture")] {
         let form =
@@ -104,6 +106,8 @@ fn write_pages(browser: &Browser) {
         let written = fs::metadata(&file).and_then(|file| file.modified()).expect("page on disk");
         wait::until(|| (whole_seconds(SystemTime::now()) > whole_seconds(written)).then_some(()));
     }
+    let page = browser.get("page with highlighted code", "/doku.php?id=stable:elephant");
+    assert!(page.contains("class=\"code php\""), "{}", article(&page));
     let raw = browser.get("source", "/doku.php?id=stable:elephant&do=export_raw");
     assert_eq!(raw.trim_end(), second.trim_end());
     let list = browser.get("revisions", "/doku.php?id=stable:elephant&do=revisions");
