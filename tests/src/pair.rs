@@ -39,6 +39,15 @@ impl Pair {
         [&self.reference, &self.subject]
     }
 
+    /// Does the same with both at the same time.
+    fn both(&self, work: impl Fn(&Server) -> String + Sync) -> [String; 2] {
+        std::thread::scope(|scope| {
+            let reference = scope.spawn(|| work(&self.reference));
+            let subject = work(&self.subject);
+            [reference.join().expect("what is done with php-fpm"), subject]
+        })
+    }
+
     /// Sends the request of every case to both and compares the replies.
     pub fn cases(&mut self, cases: impl IntoIterator<Item = Case>) -> &mut Pair {
         for case in cases {
@@ -52,7 +61,7 @@ impl Pair {
         if !selected(&case.name) {
             return self;
         }
-        let [reference, subject] = self.servers().map(|server| {
+        let [reference, subject] = self.both(|server| {
             let request = case.prepare(server);
             let replies = (0..case.times).map(|_| server.send(&request).to_text());
             mask(server, &replies.collect::<Vec<_>>().join("\n\n"), &case.masks)
@@ -62,18 +71,28 @@ impl Pair {
     }
 
     /// Lets `look` do anything with either server and compares the (masked) texts it returns.
-    pub fn same(&mut self, name: &str, look: impl Fn(&Server) -> String) -> &mut Pair {
+    pub fn same(&mut self, name: &str, look: impl Fn(&Server) -> String + Sync) -> &mut Pair {
         self.observe(name, None, look)
     }
 
     /// As [`Pair::same`] for a difference that is known and intended: fails when it is gone.
-    pub fn differs(&mut self, name: &str, reason: &str, look: impl Fn(&Server) -> String) -> &mut Pair {
+    pub fn differs(
+        &mut self,
+        name: &str,
+        reason: &str,
+        look: impl Fn(&Server) -> String + Sync,
+    ) -> &mut Pair {
         self.observe(name, Some(reason), look)
     }
 
-    fn observe(&mut self, name: &str, reason: Option<&str>, look: impl Fn(&Server) -> String) -> &mut Pair {
+    fn observe(
+        &mut self,
+        name: &str,
+        reason: Option<&str>,
+        look: impl Fn(&Server) -> String + Sync,
+    ) -> &mut Pair {
         if selected(name) {
-            let [reference, subject] = self.servers().map(|server| mask(server, &look(server), &[]));
+            let [reference, subject] = self.both(|server| mask(server, &look(server), &[]));
             self.findings.compare(name, reason, &reference, &subject);
         }
         self
