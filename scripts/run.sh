@@ -83,11 +83,11 @@ report_death() {
 }
 
 die() {
-    local log
-    echo "$*. The last log lines:" >&2
+    local log logged=
     for log in "$run"/log/{php-fpm.out,php-fpm.log,php-errors.log,nginx.log}; do
-        [[ -s $log ]] && tail -n 15 "$log" | sed "s|^|  ${log##*/}: |" >&2
+        [[ -s $log ]] && logged+=$(printf '\n' && tail -n 15 "$log" | sed "s|^|  ${log##*/}: |")
     done
+    echo "$*${logged:+. The last log lines:}$logged" >&2
     exit 1
 }
 
