@@ -26,7 +26,9 @@ fn include_folders() -> Vec<String> {
     let program = std::env::var("PHP_CONFIG").unwrap_or_else(|_| "php-config".to_owned());
     let output = Command::new(&program).arg("--includes").output();
     let output = output.unwrap_or_else(|error| {
-        panic!("cannot run {program}: {error}. PHP's headers are missing: `scripts/setup.sh build` installs them")
+        panic!(
+            "cannot run {program}: {error}. PHP's headers are missing: `scripts/setup.sh build` installs them"
+        )
     });
     let includes = String::from_utf8(output.stdout).expect("php-config prints text");
     includes.split_whitespace().filter_map(|word| word.strip_prefix("-I")).map(str::to_owned).collect()

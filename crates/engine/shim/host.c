@@ -6,6 +6,9 @@
 #define _GNU_SOURCE
 #include "internal.h"
 
+/* PHP's own, which may not be there. */
+#undef snprintf
+
 #include <dlfcn.h>
 #include <link.h>
 #include <stdio.h>

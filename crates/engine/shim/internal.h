@@ -11,6 +11,24 @@
 
 #include "shim.h"
 
+/* What the engine refers to as data: weak, so that it loads into any executable and can say that this is
+ * no PHP it was built for (host.c) instead of failing in the dynamic loader. Functions are bound when
+ * first called. */
+#pragma weak OnUpdateBool
+#pragma weak OnUpdateString
+#pragma weak php_module_shutdown_wrapper
+#pragma weak zend_error
+#pragma weak zend_ini_boolean_displayer_cb
+#pragma weak compiler_globals
+#pragma weak core_globals
+#pragma weak executor_globals
+#pragma weak module_registry
+#pragma weak php_import_environment_variables
+#pragma weak php_load_environment_variables
+#pragma weak sapi_globals
+#pragma weak sapi_module
+#pragma weak zend_extensions
+
 /* Ini settings that php-fpm's `cgi-fcgi` module owns. */
 struct cornac_settings {
 	bool rfc2616_headers;

@@ -59,7 +59,10 @@ fn become_user(identity: &Identity) -> Result<(), Failed> {
     attempt(|| "failed to setgroups".to_owned(), || setgroups(&groups))?;
     attempt(|| format!("failed to setuid({})", identity.uid), || setuid(Uid::from_raw(identity.uid)))?;
     if identity.uid != 0 && setuid(Uid::from_raw(0)).is_ok() {
-        return Err(Failed { step: "root could be regained".to_owned(), source: io::ErrorKind::Other.into() });
+        return Err(Failed {
+            step: "root could be regained".to_owned(),
+            source: io::ErrorKind::Other.into(),
+        });
     }
     Ok(())
 }

@@ -63,7 +63,8 @@ pub(crate) fn run() -> i32 {
 /// Everything up to the point where workers may be forked.
 fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
     let unusable = |reason: String| Refusal { reason, configuration: true };
-    let spec: &'static PoolSpec = Box::leak(Box::new(read_spec().map_err(|error| unusable(error.to_string()))?));
+    let spec: &'static PoolSpec =
+        Box::leak(Box::new(read_spec().map_err(|error| unusable(error.to_string()))?));
     log::to_master(master, spec.log_level, spec.log_limit as usize);
     orphan::watch(spec.master_pid as i32, spec.master_pid as i32);
     confine::set_dumpable(spec.dumpable);
@@ -125,7 +126,8 @@ fn refuse_unreadable_ini(spec: &PoolSpec) -> Result<(), Refusal> {
 /// extensions. Functions and classes to disable come later, since here they would replace php.ini's list.
 fn startup_of(spec: &PoolSpec) -> php::Startup {
     let mut lines = Vec::new();
-    for entry in spec.ini.iter().filter(|entry| is_extension(entry) || (entry.admin && !is_disabling(entry))) {
+    for entry in spec.ini.iter().filter(|entry| is_extension(entry) || (entry.admin && !is_disabling(entry)))
+    {
         lines.extend_from_slice(&entry.name);
         lines.extend_from_slice(b"=\"");
         lines.extend(entry.value.iter().flat_map(|byte| match byte {
@@ -216,7 +218,9 @@ impl ForkServer {
                 true
             }
             Ok(Received::Closed) => false,
-            Err(error) => matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted),
+            Err(error) => {
+                matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted)
+            }
         }
     }
 

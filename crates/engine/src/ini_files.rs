@@ -29,7 +29,10 @@ pub(crate) fn find(options: &PhpOptions) -> IniFiles {
     };
     let scan = folder.join("conf.d");
     let path = from_option.unwrap_or(folder);
-    IniFiles { path: Some(path), scan_folder: Some(scan).filter(|_| std::env::var_os("PHP_INI_SCAN_DIR").is_none()) }
+    IniFiles {
+        path: Some(path),
+        scan_folder: Some(scan).filter(|_| std::env::var_os("PHP_INI_SCAN_DIR").is_none()),
+    }
 }
 
 /// The php.ini that PHP would silently leave out because this user cannot read it.
@@ -48,7 +51,8 @@ pub(crate) fn unreadable(options: &PhpOptions) -> Option<PathBuf> {
 fn fpm_folder() -> Option<PathBuf> {
     let compiled = Path::new(php::ini_directory());
     let sapi = compiled.file_name()?.to_str()?;
-    let folder = if SIBLINGS.contains(&sapi) { compiled.with_file_name("fpm") } else { compiled.to_path_buf() };
+    let folder =
+        if SIBLINGS.contains(&sapi) { compiled.with_file_name("fpm") } else { compiled.to_path_buf() };
     folder.is_dir().then_some(folder)
 }
 

@@ -18,19 +18,19 @@ pub(crate) const EXIT_CONFIG: i32 = 78;
 pub(crate) fn run(task: &OsStr) -> i32 {
     match task.as_bytes() {
         b"pool" => fork_server::run(),
-        b"version" => print(false, php::print_version),
-        b"info" => print(true, php::print_info),
-        b"modules" => print(false, php::print_modules),
+        b"version" => print(php::print_version),
+        b"info" => print(php::print_info),
+        b"modules" => print(php::print_modules),
         _ => refuse(&format!("unknown engine task {}", task.display())),
     }
 }
 
-fn print(as_text: bool, printer: fn() -> bool) -> i32 {
+fn print(printer: fn() -> bool) -> i32 {
     if let Some(problem) = php::host_problem() {
         return refuse(&problem);
     }
     let options = options_from_environment();
-    if start_php(&options, php::Startup { as_text, ..Default::default() }).is_err() || !printer() {
+    if start_php(&options, php::Startup { as_text: true, ..Default::default() }).is_err() || !printer() {
         return EXIT_SOFTWARE;
     }
     php::shut_down();
@@ -48,7 +48,9 @@ pub(crate) fn start_php(options: &PhpOptions, more: php::Startup) -> Result<(), 
         no_ini: options.no_ini,
         extended_info: options.extended_info,
         defines: options.defines.iter().map(|define| c_string(define)).collect(),
-        executable: std::fs::read_link("/proc/self/exe").ok().map(|path| c_string(path.as_os_str().as_bytes())),
+        executable: std::fs::read_link("/proc/self/exe")
+            .ok()
+            .map(|path| c_string(path.as_os_str().as_bytes())),
         ..more
     };
     let started = php::start(&startup, &worker::CALLS);

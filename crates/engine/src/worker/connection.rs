@@ -102,7 +102,8 @@ impl Connection {
             Wait::More => self.patience,
         };
         let fd = self.raw();
-        let read = patiently(fd, PollFlags::POLLIN, patience, || recv(fd, &mut self.input, MsgFlags::MSG_DONTWAIT));
+        let read =
+            patiently(fd, PollFlags::POLLIN, patience, || recv(fd, &mut self.input, MsgFlags::MSG_DONTWAIT));
         match read {
             Ok(0) | Err(Gone) => Err(Gone),
             Ok(count) => {
@@ -118,7 +119,9 @@ impl Connection {
         let mut parts = parts;
         while parts.iter().any(|part| !part.is_empty()) {
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            let sent = patiently(fd, PollFlags::POLLOUT, self.patience, || sendmsg::<()>(fd, parts, &[], flags, None))?;
+            let sent = patiently(fd, PollFlags::POLLOUT, self.patience, || {
+                sendmsg::<()>(fd, parts, &[], flags, None)
+            })?;
             IoSlice::advance_slices(&mut parts, sent);
         }
         Ok(())

@@ -51,7 +51,8 @@ impl Listener {
     /// Waits for the next connection.
     pub(super) fn accept(&self) -> Accepted {
         // SAFETY: the peer's address is not asked for, so no pointer is used.
-        let fd = unsafe { libc::accept4(self.fd, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC) };
+        let fd =
+            unsafe { libc::accept4(self.fd, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC) };
         if fd < 0 {
             return self.accept_failed(Errno::last());
         }
@@ -97,7 +98,8 @@ impl Listener {
         while !quit::requested() {
             let queue = if look_at_queue { self.fd } else { -1 };
             let timeout = if look_at_queue { PollTimeout::NONE } else { PollTimeout::from(ANOTHER_TAKES_IT) };
-            let Ok([kept_ready, queue_ready]) = poll_raw([kept.raw(), queue], PollFlags::POLLIN, timeout) else {
+            let Ok([kept_ready, queue_ready]) = poll_raw([kept.raw(), queue], PollFlags::POLLIN, timeout)
+            else {
                 continue;
             };
             if kept_ready {
@@ -118,7 +120,10 @@ fn parse_allowed(clients: &[Vec<u8>]) -> Vec<IpAddr> {
         let text = String::from_utf8_lossy(client);
         let address = text.parse::<IpAddr>().map(unmapped);
         if address.is_err() {
-            log::write(Level::Error, format!("Wrong IP address '{text}' in listen.allowed_clients").as_bytes());
+            log::write(
+                Level::Error,
+                format!("Wrong IP address '{text}' in listen.allowed_clients").as_bytes(),
+            );
         }
         address.ok()
     };

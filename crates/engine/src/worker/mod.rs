@@ -228,7 +228,8 @@ mod sys_clock {
     use nix::time::{ClockId, clock_gettime};
 
     fn micros(clock: ClockId) -> u64 {
-        clock_gettime(clock).map_or(0, |time| time.tv_sec() as u64 * 1_000_000 + time.tv_nsec() as u64 / 1_000)
+        clock_gettime(clock)
+            .map_or(0, |time| time.tv_sec() as u64 * 1_000_000 + time.tv_nsec() as u64 / 1_000)
     }
 
     pub(super) fn epoch_seconds() -> u64 {

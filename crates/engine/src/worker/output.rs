@@ -50,7 +50,12 @@ impl Output {
     }
 
     /// Adds to a stream of the reply.
-    pub(super) fn write(&mut self, connection: &mut Connection, stream: Stream, content: &[u8]) -> Result<(), Gone> {
+    pub(super) fn write(
+        &mut self,
+        connection: &mut Connection,
+        stream: Stream,
+        content: &[u8],
+    ) -> Result<(), Gone> {
         if !self.open || self.broken || !connection.is_open() {
             return Err(Gone);
         }
@@ -133,7 +138,11 @@ impl Output {
             return;
         }
         let length = length as u16;
-        self.buffer[start..start + HEADER_LEN].copy_from_slice(&stream_header(stream, self.request_id, length));
+        self.buffer[start..start + HEADER_LEN].copy_from_slice(&stream_header(
+            stream,
+            self.request_id,
+            length,
+        ));
         self.buffer.extend_from_slice(padding(length));
     }
 

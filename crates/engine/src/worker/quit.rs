@@ -33,7 +33,9 @@ pub(super) fn install(listener: RawFd) {
     LISTENER.store(listener, Relaxed);
     let everything = SigSet::all();
     let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&everything), None);
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGHUP, Signal::SIGCHLD] {
+    for signal in
+        [Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGHUP, Signal::SIGCHLD]
+    {
         set(signal, SigHandler::SigDfl);
     }
     set(Signal::SIGPIPE, SigHandler::SigIgn);

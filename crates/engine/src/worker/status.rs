@@ -57,7 +57,9 @@ pub(super) extern "C" fn status(out: *mut Status) {
 
 /// One worker.
 pub(super) extern "C" fn slot(index: usize, out: *mut SlotStatus) {
-    let Some(view) = BOARD.get().and_then(|board| board.slots().get(index)).map(|slot| slot.view()) else { return };
+    let Some(view) = BOARD.get().and_then(|board| board.slots().get(index)).map(|slot| slot.view()) else {
+        return;
+    };
     let slot = SLOT.with_borrow_mut(|kept| describe(kept.insert(view)));
     // SAFETY: the shim passes a place for one slot.
     unsafe { out.write(slot) };

@@ -66,7 +66,8 @@ extern "C" fn head(request: *mut c_void, head: *const Head) -> c_int {
     let head = unsafe { &*head };
     // SAFETY: PHP's status line, a C string measured by the shim, or null.
     let line = unsafe { head.status_line.bytes() };
-    let status = cgi::head::Status { code: head.status, line, nph: head.nph, rfc2616_headers: head.rfc2616_headers };
+    let status =
+        cgi::head::Status { code: head.status, line, nph: head.nph, rfc2616_headers: head.rfc2616_headers };
     let lines = match head.line_count {
         0 => &[],
         // SAFETY: the shim passes that many lines.
@@ -100,7 +101,13 @@ extern "C" fn params(request: *mut c_void, count: *mut usize) -> *const Param {
 
 /// Every message goes to the log by its level; one that belongs to a request goes to the web server
 /// whatever its level.
-extern "C" fn log(request: *mut c_void, level: c_int, text: *const c_char, length: usize, to_peer: bool) -> c_int {
+extern "C" fn log(
+    request: *mut c_void,
+    level: c_int,
+    text: *const c_char,
+    length: usize,
+    to_peer: bool,
+) -> c_int {
     // SAFETY: the shim passes a text of that length.
     let text = unsafe { slice(text, length) };
     log::write(Level::from_number(level), text);
