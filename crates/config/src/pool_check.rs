@@ -192,6 +192,7 @@ impl Check<'_> {
                 "listen.backlog({backlog}) was too low for the ondemand process manager. I updated it for you to {BACKLOG_DEFAULT}."
             );
             self.mention(Level::Warning, "listen.backlog", &text);
+            self.pool.listen_backlog = BACKLOG_DEFAULT;
         }
         self.pool.pm_start_servers = 0;
         self.pool.pm_min_spare_servers = 0;
@@ -212,6 +213,7 @@ impl Check<'_> {
             pm: ProcessManager::Ondemand,
             pm_max_children: 2,
             pm_status_path: Some(path),
+            places: pool.places.get("pm.status_listen").map(|p| ("listen", p.clone())).into_iter().collect(),
             ..Pool::default()
         };
         Some(Candidate { pool: status, is_status_pool: true })

@@ -21,6 +21,25 @@ pub(crate) fn all() -> Vec<Case> {
     cases
 }
 
+/// A pool with one line of pieces drawn by a linear congruential generator.
+pub(crate) fn random(state: &mut u64) -> Case {
+    const PIECES: &[&str] = &[
+        "slowlog", "env", "a", "b1", "yes", "no", "null", "E_ALL", "-5", "1.5", ".", " ", " ", "\t", "=",
+        "=", "[", "]", "\"", "\"", "'", "'", "\\", "$", "${", "}", "{", "GREETING", "EMPTY", ":-", ";", "&",
+        "|", "^", "~", "!", "(", ")", "\r", "#", ",", "/", "$pool", "www", "\u{e4}",
+    ];
+    const STARTS: &[&str] = &["slowlog = ", "env[", "env[x] = ", "[", "", "slowlog"];
+    let mut draw = |most: usize| {
+        *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (*state >> 33) as usize % most
+    };
+    let mut line = STARTS[draw(STARTS.len())].to_owned();
+    for _ in 0..=draw(9) {
+        line.push_str(PIECES[draw(PIECES.len())]);
+    }
+    main(format!("{GLOBAL}{POOL}{line}\n").into_bytes())
+}
+
 fn main(text: Vec<u8>) -> Case {
     Case { files: vec![("fpm.conf", text)], arguments: Vec::new() }
 }
