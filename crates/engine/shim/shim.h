@@ -98,6 +98,8 @@ struct shim_startup {
 
 int shim_startup(const struct shim_startup *options, const struct shim_calls *calls);
 void shim_shutdown(void);
+/* Takes a built-in module's functions away from scripts. */
+void shim_disable_module_functions(const char *name);
 /* In a forked worker, once, before its first request. */
 void shim_worker_begin(void);
 /* The tasks behind -v, -i and -m: print to stdout; 0 or -1. */

@@ -44,6 +44,17 @@ int shim_startup(const struct shim_startup *options, const struct shim_calls *ca
 	return 0;
 }
 
+void shim_disable_module_functions(const char *name)
+{
+	zend_module_entry *module = zend_hash_str_find_ptr(&module_registry, name, strlen(name));
+
+	if (module && module->functions) {
+		for (const zend_function_entry *function = module->functions; function->fname; function++) {
+			zend_disable_functions(function->fname);
+		}
+	}
+}
+
 void shim_shutdown(void)
 {
 	zend_first_try {

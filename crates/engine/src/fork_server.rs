@@ -77,6 +77,10 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
     refuse_unreadable_ini(spec)?;
     start_php(&spec.php, startup_of(spec))
         .map_err(|_| Refusal { reason: "PHP could not be started".to_owned(), configuration: false })?;
+    if !ini_files::host_is_fpm() {
+        // Debian's php has pcntl built in, php-fpm has not: a worker that forks would answer twice.
+        php::disable_module_functions(c"pcntl");
+    }
     confine::apply(spec).map_err(|failed| unusable(failed.to_string()))?;
     apply_ini(&spec.ini);
     set_environment(spec);

@@ -56,7 +56,8 @@ fn fpm_folder() -> Option<PathBuf> {
     folder.is_dir().then_some(folder)
 }
 
-fn host_is_fpm() -> bool {
+/// The host is php-fpm itself: its compiled-in folders and modules are the ones users know.
+pub(crate) fn host_is_fpm() -> bool {
     let host = std::fs::read_link("/proc/self/exe").unwrap_or_default();
     host.file_name().is_some_and(|name| name.as_bytes().windows(3).any(|part| part == b"fpm"))
 }

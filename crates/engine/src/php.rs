@@ -184,6 +184,7 @@ mod shim {
         pub(super) fn shim_php_version() -> *const c_char;
         pub(super) fn shim_startup(options: *const StartupOptions, calls: *const Calls) -> c_int;
         pub(super) fn shim_shutdown();
+        pub(super) fn shim_disable_module_functions(name: *const c_char);
         pub(super) fn shim_worker_begin();
         pub(super) fn shim_print_version() -> c_int;
         pub(super) fn shim_print_info() -> c_int;
@@ -262,6 +263,12 @@ pub(crate) fn start(options: &Startup, calls: &'static Calls) -> Result<(), Star
 pub(crate) fn shut_down() {
     // SAFETY: PHP has been started in this process or its parent, and no request is active.
     unsafe { shim::shim_shutdown() };
+}
+
+/// Takes a module's functions away from scripts.
+pub(crate) fn disable_module_functions(name: &CStr) {
+    // SAFETY: a C string; PHP has been started, and no request is active.
+    unsafe { shim::shim_disable_module_functions(name.as_ptr()) };
 }
 
 /// Prepares a freshly forked worker, after its signal handlers are in place.
