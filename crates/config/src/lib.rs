@@ -23,6 +23,8 @@ mod paths;
 mod pool_check;
 mod reader;
 mod table;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::path::Path;

@@ -105,7 +105,7 @@ impl Parser<'_> {
         };
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(b"memory exhausted".to_vec());
+            return Err(format!("memory exhausted in Unknown on line {}", self.lexer.line).into_bytes());
         }
         self.advance();
         let inner = if operator == b'(' {
