@@ -26,8 +26,10 @@ pub(super) struct Gone;
 pub(super) enum Wait {
     /// The first byte of a request.
     FirstByte,
-    /// The next bytes of one.
-    More,
+    /// The next of its parameters, which altogether may take as long as a peer may stall once.
+    Params,
+    /// The next bytes of its body.
+    Body,
 }
 
 pub(super) struct Connection {
@@ -41,6 +43,8 @@ pub(super) struct Connection {
     end: usize,
     /// How long the peer may stall; `None`: for ever.
     patience: Option<Duration>,
+    /// When the current request's first byte was read.
+    first_byte: Instant,
 }
 
 impl Connection {
@@ -53,6 +57,7 @@ impl Connection {
             start: 0,
             end: 0,
             patience: (!patience.is_zero()).then_some(patience),
+            first_byte: Instant::now(),
         }
     }
 
@@ -99,7 +104,8 @@ impl Connection {
         }
         let patience = match wait {
             Wait::FirstByte => Some(self.patience.map_or(FIRST_BYTE, |patience| patience.min(FIRST_BYTE))),
-            Wait::More => self.patience,
+            Wait::Params => self.patience.map(|patience| patience.saturating_sub(self.first_byte.elapsed())),
+            Wait::Body => self.patience,
         };
         let fd = self.raw();
         let read =
@@ -108,6 +114,9 @@ impl Connection {
             Ok(0) | Err(Gone) => Err(Gone),
             Ok(count) => {
                 self.end = count;
+                if wait == Wait::FirstByte {
+                    self.first_byte = Instant::now();
+                }
                 Ok(())
             }
         }

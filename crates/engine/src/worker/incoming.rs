@@ -61,7 +61,7 @@ impl Incoming {
     /// Reads until the parameters are complete. An error means that the connection is of no use any more.
     pub(super) fn read_params(&mut self, connection: &mut Connection) -> Result<(), Gone> {
         loop {
-            connection.fill(Wait::More)?;
+            connection.fill(Wait::Params)?;
             let (used, event) = self.server.next(connection.input()).map_err(|_| Gone)?;
             let mut answer = None;
             let mut complete = false;
@@ -118,7 +118,7 @@ impl Incoming {
 
     /// One event's worth of body. The codec gets no more input than fits, so that a piece always does.
     fn read_piece(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> Result<usize, Gone> {
-        connection.fill(Wait::More)?;
+        connection.fill(Wait::Body)?;
         let input = connection.input();
         let input = &input[..input.len().min(buffer.len())];
         let (used, event) = self.server.next(input).map_err(|_| Gone)?;
