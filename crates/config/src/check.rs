@@ -1,7 +1,7 @@
 //! The checks after reading, in php-fpm's order: the global section, the error log, every pool, the access logs.
 
 use crate::log::{Fatal, Log, errno_suffix};
-use crate::model::path_bytes;
+use crate::model::{bytes_path, path_bytes};
 use crate::paths::{Bases, absolute, resolve};
 use crate::pool_check::{Machine, check_pool};
 use crate::{Config, Diagnostic, ErrorLog, Global, Host, Level, LogKind, Options, Pool, access_format};
@@ -61,7 +61,7 @@ fn check_global(global: &mut Global, options: &Options, host: &dyn Host, log: &m
         b"log/php-fpm.log".to_vec()
     };
     systemd(global, host, log);
-    global.error_log = crate::model::bytes_path(&if error_log.eq_ignore_ascii_case(b"syslog") {
+    global.error_log = bytes_path(&if error_log.eq_ignore_ascii_case(b"syslog") {
         error_log
     } else {
         absolute(error_log, None, &bases)
