@@ -1,0 +1,187 @@
+//! The command line and configurations that fail: exit codes and every word of output.
+
+use cornac_tests::run::{command_line, until_exit};
+use cornac_tests::{Setup, compare_runs, skip_unless_root};
+
+#[test]
+fn command_lines() {
+    for words in [
+        &["-v"][..],
+        &["--version"],
+        &["-m"],
+        &["-h"],
+        &["-?"],
+        &["--help"],
+        &["-X"],
+        &["--no-such-option"],
+        &["positional"],
+        &["-y"],
+        &["-n", "-v"],
+        &["-n", "-m"],
+        &["-t", "-y", "{dir}/none.conf"],
+        &["-y", "{dir}/none.conf"],
+        &["-y", "{dir}"],
+        &["--fpm-config={dir}/none.conf", "--test"],
+        &["-p", "{dir}/none", "-t"],
+        &["-p", "{dir}", "-t"],
+        &["-c", "{dir}/none.ini", "-y", "{dir}/none.conf"],
+    ] {
+        compare_runs(&words.join(" "), None, |side| command_line(side, words));
+    }
+}
+
+#[test]
+fn phpinfo() {
+    compare_runs("-i", None, |side| {
+        let text = command_line(side, &["-n", "-d", "precision=5", "-i"]);
+        // Own process, addresses and times apart.
+        let keep = |line: &&str| {
+            !["REQUEST_TIME", "$_SERVER", "_ =>", "CORNAC_"].iter().any(|gone| line.contains(gone))
+        };
+        text.lines()
+            .filter(keep)
+            .collect::<Vec<_>>()
+            .join("\n")
+            .replace("fpm-ref", "fpm-xxx")
+            .replace("fpm-sub", "fpm-xxx")
+    });
+}
+
+/// Starts with a bad configuration and with `-t`, and compares output and exit code of both.
+fn refused(name: &str, setup: &Setup) {
+    compare_runs(name, None, |side| until_exit(side, setup));
+    compare_runs(&format!("{name}, -t"), None, |side| until_exit(side, &setup.clone().arg("-t")));
+}
+
+#[test]
+fn syntax_errors() {
+    for (name, text) in [
+        ("empty file", ""),
+        ("only comments", "; nothing\n"),
+        ("no pool", "[global]\nerror_log = {dir}/error.log\n"),
+        ("unclosed section", "[www\n"),
+        ("unclosed quote", "[www]\nlisten = \"abc\n"),
+        ("hash comment", "[global]\n# no comment\n"),
+        ("unknown entry", "[global]\nnothing = 1\n"),
+        ("unknown entry of a pool", "[www]\nnothing = 1\n"),
+        ("entry of the wrong section", "[global]\npm = static\n"),
+        ("array of a scalar", "[www]\nlisten[] = x\n"),
+        ("bad number", "[www]\npm.max_children = many\n"),
+        ("bad time", "[global]\nprocess_control_timeout = 5x\n"),
+        ("bad boolean", "[global]\ndaemonize = maybe\n"),
+        ("bad log level", "[global]\nlog_level = loud\n"),
+        ("bad pm", "[www]\npm = magic\n"),
+        ("bad facility", "[global]\nsyslog.facility = nobody\n"),
+        ("bad php_flag", "[www]\nphp_flag[x] = maybe\n"),
+        ("php_value without key", "[www]\nphp_value[] = 1\n"),
+        (
+            "missing include",
+            "include = {dir}/none.conf\n[www]\nlisten = {dir}/a.sock\nuser = {user}\npm = magic\n",
+        ),
+        ("include of itself", "include = {dir}/php-fpm.conf\n"),
+        ("low log_limit", "[global]\nlog_limit = 64\n"),
+        (
+            "bad events.mechanism",
+            "[global]\nerror_log = {dir}/error.log\nevents.mechanism = magic\n[www]\nuser = {user}\nlisten = {dir}/a.sock\npm = static\npm.max_children = 1\n",
+        ),
+        ("bad priority", "[global]\nprocess.priority = 100\n"),
+    ] {
+        refused(name, &Setup::bare(text));
+    }
+}
+
+#[test]
+fn pools_that_are_refused() {
+    for (name, lines) in [
+        ("no max_children", "pm.max_children = 0"),
+        ("negative max_children", "pm.max_children = -1"),
+        ("dynamic without spares", "pm = dynamic"),
+        (
+            "dynamic, start over spare",
+            "pm = dynamic\npm.max_children = 5\npm.min_spare_servers = 1\npm.max_spare_servers = 2\npm.start_servers = 4",
+        ),
+        (
+            "dynamic, min over max",
+            "pm = dynamic\npm.max_children = 5\npm.min_spare_servers = 3\npm.max_spare_servers = 2",
+        ),
+        (
+            "dynamic, spare over children",
+            "pm = dynamic\npm.max_children = 2\npm.min_spare_servers = 1\npm.max_spare_servers = 3",
+        ),
+        ("ondemand without idle timeout", "pm = ondemand\npm.process_idle_timeout = 0"),
+        ("no listen", "listen ="),
+        ("missing socket folder", "listen = {dir}/none/www.sock"),
+        ("status path without slash", "pm.status_path = status"),
+        ("status path with a blank", "pm.status_path = \"/a b\""),
+        ("ping path without slash", "ping.path = ping"),
+        ("ping without response", "ping.path = /ping\nping.response ="),
+        ("wrong chroot", "chroot = {dir}/none"),
+        ("relative chroot", "chroot = www"),
+        ("chroot and wrong chdir", "chroot = {dir}/www\nchdir = /none"),
+        ("wrong chdir", "chdir = {dir}/none"),
+        ("wrong prefix", "prefix = {dir}/none"),
+        ("slow log without file", "request_slowlog_timeout = 5"),
+        ("slow log in a missing folder", "request_slowlog_timeout = 5\nslowlog = {dir}/none/slow.log"),
+        ("access log in a missing folder", "access.log = {dir}/none/access.log"),
+        ("bad access format", "access.log = {dir}/access.log\naccess.format = \"%Z\""),
+        ("suppress_path without slash", "access.suppress_path[] = x"),
+        ("bad priority", "process.priority = 50"),
+        ("bad rlimit_core", "rlimit_core = many"),
+        ("bad port", "listen = 127.0.0.1:99999"),
+        ("unknown host", "listen = no.such.host.invalid:9000"),
+        ("max_spawn_rate", "pm.max_spawn_rate = 0\npm = dynamic"),
+    ] {
+        let setup = Setup::new().www(lines);
+        // Some of these are accepted by -t, or at start, or hang in a loop of workers that fail: -t says enough.
+        compare_runs(&format!("{name}, -t"), None, |side| until_exit(side, &setup.clone().arg("-t")));
+    }
+}
+
+#[test]
+fn start_fails() {
+    for (name, lines) in [
+        ("missing socket folder", "listen = {dir}/none/www.sock"),
+        ("unknown host", "listen = no.such.host.invalid:9000"),
+        ("bad port", "listen = 127.0.0.1:0"),
+        ("address of another machine", "listen = 192.0.2.1:9000"),
+        ("slow log in a missing folder", "request_slowlog_timeout = 5\nslowlog = {dir}/none/slow.log"),
+    ] {
+        compare_runs(name, None, |side| until_exit(side, &Setup::new().www(lines)));
+    }
+    let pid = Setup::new().global("pid = {dir}/none/php-fpm.pid");
+    compare_runs("pid file in a missing folder", None, |side| until_exit(side, &pid));
+    let log = Setup::new().global("error_log = {dir}/none/error.log");
+    compare_runs("error log in a missing folder", None, |side| until_exit(side, &log));
+    let twice = Setup::new().pool("second", "listen = {dir}/www.sock");
+    compare_runs("one socket for two pools", None, |side| until_exit(side, &twice));
+}
+
+#[test]
+fn users() {
+    if skip_unless_root("users of pools", 8) {
+        return;
+    }
+    for (name, lines) in [
+        ("unknown user", "user = no-such-user"),
+        ("unknown group", "group = no-such-group"),
+        ("no user", "user =\ngroup ="),
+        ("root without -R", "user = root\ngroup = root"),
+        ("uid 0 without -R", "user = 0"),
+        ("unknown listen.owner", "listen.owner = no-such-user"),
+        ("unknown listen.group", "listen.group = no-such-group"),
+        ("unknown acl user", "listen.acl_users = no-such-user"),
+    ] {
+        refused(name, &Setup::new().www(lines));
+    }
+}
+
+#[test]
+fn test_of_good_configurations() {
+    let setup = Setup::new().www(
+        "env[A] = b\nphp_value[precision] = 5\nphp_admin_flag[log_errors] = on\naccess.log = {dir}/$pool.log",
+    );
+    for words in [&["-t"][..], &["-tt"], &["-t", "-t"], &["--test", "-d", "precision=3"]] {
+        let setup = words.iter().fold(setup.clone(), |setup, word| setup.arg(word));
+        compare_runs(&words.join(" "), None, |side| until_exit(side, &setup));
+    }
+}

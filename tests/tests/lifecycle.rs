@@ -1,0 +1,270 @@
+//! Start, signals and stop of the master, workers that crash or are killed, pid file and background mode: exit codes,
+//! log lines, and that nothing is left behind.
+
+use cornac_tests::compare::mask;
+use cornac_tests::{Case, Client, Pair, Request, Server, Setup, Side, compare_runs, wait};
+use nix::sys::signal::Signal;
+
+const SLOW: &str = "<?php echo 'begun'; flush(); while (!file_exists(dirname(__DIR__) . '/tmp/go')) usleep(2000); echo ' ended';";
+
+/// Output and log of a server, masked.
+fn traces(server: &Server) -> String {
+    let text = format!("stdout: {}\nstderr: {}\nlog:\n{}", server.stdout(), server.stderr(), server.log());
+    mask(server, &text, &[])
+}
+
+/// A connection on which a slow script has begun.
+fn begun(server: &Server) -> Client {
+    let mut client = server.connect();
+    client.write(&Request::get(server, "/slow.php").encode()).expect("sent");
+    let first = client.read_record();
+    assert!(first.is_some_and(|(_, content)| content.ends_with(b"begun")), "the slow script has not begun");
+    client
+}
+
+fn slow() -> Setup {
+    Setup::new().script("slow.php", SLOW).www("php_flag[output_buffering] = off\npm.max_children = 2")
+}
+
+#[test]
+fn stop_signals() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
+        compare_runs(signal.as_str(), None, |side| {
+            let server = Server::start(side, &Setup::new().script("x.php", "<?php echo 1;"));
+            server.get("/x.php");
+            server.stop_with(signal);
+            let left = [server.socket("www").exists(), server.dir().join("php-fpm.pid").exists()];
+            format!("exit {}\nleft: {left:?}\n{}", server.wait_exit(), traces(&server))
+        });
+    }
+}
+
+#[test]
+fn quit_lets_requests_finish() {
+    compare_runs("SIGQUIT during a request", None, |side| {
+        let server = Server::start(side, &slow().global("process_control_timeout = 10"));
+        let mut client = begun(&server);
+        server.signal(Signal::SIGQUIT);
+        server.wait_log("Finishing ...");
+        server.write("tmp/go", "");
+        let reply = client.read_reply().to_text();
+        server.expect_gone();
+        format!("{reply}\n{}", traces(&server))
+    });
+}
+
+#[test]
+fn quit_waits_no_longer_than_the_timeout() {
+    compare_runs("SIGQUIT and a request without end", None, |side| {
+        let server = Server::start(side, &slow().global("process_control_timeout = 1"));
+        let mut client = begun(&server);
+        server.signal(Signal::SIGQUIT);
+        server.expect_gone();
+        format!("{}\n{}", client.read_reply().to_text(), traces(&server))
+    });
+}
+
+#[test]
+fn term_ends_requests() {
+    compare_runs("SIGTERM during a request", None, |side| {
+        let server = Server::start(side, &slow());
+        let mut client = begun(&server);
+        server.stop_with(Signal::SIGTERM);
+        format!("{}\n{}", client.read_reply().to_text(), traces(&server))
+    });
+}
+
+#[test]
+fn a_new_server_after_a_killed_one() {
+    compare_runs("SIGKILL to the master", None, |side| {
+        let reason = "socket file";
+        let server = Server::start(side, &Setup::new());
+        server.signal(Signal::SIGKILL);
+        let code = server.wait_exit();
+        format!("{code} {reason} {}", server.socket("www").exists())
+    });
+}
+
+#[test]
+fn crashed_workers_are_replaced() {
+    let mut pair = Pair::start(
+        &Setup::new().script("pid.php", "<?php echo getmypid();").www("catch_workers_output = yes"),
+    );
+    for (number, signal) in
+        ["SIGKILL", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGTERM", "SIGUSR1"].into_iter().enumerate()
+    {
+        pair.same(signal, |server| {
+            let before = server.get("/pid.php").body();
+            let code = format!("<?php echo 'lost'; posix_kill(getmypid(), {signal}); echo 'alive';");
+            server.write("www/crash.php", code.as_bytes());
+            server.write(&format!("www/crash{number}.php"), code);
+            let reply = server.get(&format!("/crash{number}.php"));
+            let after = server.get("/pid.php").body();
+            format!("{}\nreplaced: {}", reply.to_text(), before != after)
+        });
+    }
+    pair.case(&Case::php("still serving", "<?php echo 'here';"));
+    pair.finish();
+}
+
+#[test]
+fn workers_killed_from_outside() {
+    let mut pair = Pair::start(&Setup::new().script("pid.php", "<?php echo getmypid();"));
+    for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGSEGV] {
+        pair.same(signal.as_str(), |server| {
+            let before = server.workers("www");
+            before.iter().for_each(|worker| worker.signal(signal));
+            wait::until(|| (!before.iter().any(|worker| worker.lives())).then_some(()))
+                .expect("the worker ends");
+            let after = server.get("/pid.php").body();
+            format!("{} {}", before.len(), before.iter().any(|worker| worker.pid.to_string() == after))
+        });
+    }
+    pair.finish();
+}
+
+#[test]
+fn exit_of_a_worker() {
+    let mut pair = Pair::start(&Setup::new().www("pm.max_children = 2"));
+    pair.cases([
+        Case::php("out of stack", "<?php class A { function __clone() { clone $this; } } ini_set('memory_limit', -1); echo 'x'; flush(); posix_kill(getmypid(), SIGSEGV);"),
+        Case::php("afterwards", "<?php echo 'here';").times(4),
+    ]);
+    pair.finish();
+}
+
+#[test]
+fn terminate_timeout() {
+    let setup = Setup::new()
+        .www("request_terminate_timeout = 1")
+        .script("long.php", "<?php echo 'x'; flush(); sleep(20);");
+    let mut pair = Pair::start(&setup);
+    pair.case(&Case::get("too long", "/long.php").query("a=b"));
+    pair.case(&Case::php("afterwards", "<?php echo 'here';"));
+    pair.finish();
+}
+
+#[test]
+fn slow_log() {
+    let setup = Setup::new()
+        .www("request_slowlog_timeout = 1\nslowlog = {dir}/slow.log\nrequest_slowlog_trace_depth = 3")
+        .script("slow.php", "<?php\nclass C { static function m() { outer(); } }\nfunction inner() {\n  $end = microtime(true) + 2.2; while (microtime(true) < $end) usleep(50000); }\nfunction outer() {\n inner(); }\nC::m(); echo 'done';");
+    let mut pair = Pair::start(&setup);
+    pair.case(&Case::get("slow", "/slow.php"));
+    pair.same("file", |server| {
+        wait::until(|| {
+            server
+                .read("slow.log")
+                .contains("C::m")
+                .then_some(())
+                .or_else(|| server.read("slow.log").contains("m()").then_some(()))
+        });
+        let text = server.read("slow.log");
+        text.lines()
+            .map(|line| {
+                line.split_once("] ").filter(|_| line.starts_with("[0x")).map_or(line, |(_, rest)| rest)
+            })
+            .collect::<Vec<_>>()
+            .join("\n")
+    });
+    pair.ignore_log();
+    pair.finish();
+}
+
+#[test]
+fn reopened_logs() {
+    let mut pair = Pair::start(
+        &Setup::new()
+            .www("access.log = {dir}/access.log\naccess.format = \"%m %r %s\"")
+            .script("x.php", "<?php echo 1;"),
+    );
+    pair.same("SIGUSR1", |server| {
+        server.get("/x.php");
+        for name in ["access.log", "error.log"] {
+            std::fs::rename(server.dir().join(name), server.dir().join(format!("{name}.1")))
+                .expect("own file");
+        }
+        server.signal(Signal::SIGUSR1);
+        server.wait_log("access log file re-opened");
+        // The workers take the new file over one after the other.
+        wait::until(|| {
+            server.get("/x.php");
+            (!server.read("access.log").is_empty()).then_some(())
+        });
+        format!(
+            "{}\n{}",
+            server.read("access.log.1").lines().next().unwrap_or_default(),
+            server.read("access.log").lines().next().unwrap_or_default()
+        )
+    });
+    pair.ignore_log();
+    pair.finish();
+}
+
+#[test]
+fn reload() {
+    let setup = Setup::new()
+        .script("x.php", "<?php echo ini_get('precision'), ' ', getmypid();")
+        .www("php_value[precision] = 5");
+    let mut pair = Pair::start(&setup);
+    pair.same("SIGUSR2", |server| {
+        let master = server.master();
+        let before = server.get("/x.php").body();
+        let config = server.read("php-fpm.conf").replace("precision] = 5", "precision] = 6");
+        server.write("php-fpm.conf", config);
+        server.signal(Signal::SIGUSR2);
+        let after = wait::until(|| {
+            let reply = server.get("/x.php");
+            reply.body().starts_with("6 ").then(|| reply.body())
+        });
+        let number = |text: &str| text.split(' ').next().unwrap_or_default().to_owned();
+        format!(
+            "{} {} same master {}",
+            number(&before),
+            number(&after.unwrap_or_default()),
+            master == server.master()
+        )
+    });
+    let reason = "a reload starts new workers beside the old ones instead of executing the master again";
+    pair.log_differs(reason);
+    pair.finish();
+}
+
+#[test]
+fn background() {
+    compare_runs("daemonize", None, |side| {
+        let server = Server::start(
+            side,
+            &Setup::new().daemon().script(
+                "x.php",
+                "<?php echo posix_getsid(0) !== posix_getsid(posix_getppid()) ? 'other' : 'same', getcwd();",
+            ),
+        );
+        let launcher = server.wait_exit();
+        let parents =
+            nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(server.master()))).expect("session").as_raw();
+        let own_session = parents == server.master();
+        let reply = mask(&server, &server.get("/x.php").to_text(), &[]);
+        let pid_file = server.read("php-fpm.pid").ends_with(char::is_numeric);
+        server.stop();
+        wait::until(|| (!server.dir().join("php-fpm.pid").exists()).then_some(()))
+            .expect("pid file is removed");
+        format!(
+            "launcher {launcher}, own session {own_session}, pid file {pid_file}\n{reply}\n{}",
+            traces(&server)
+        )
+    });
+}
+
+#[test]
+fn pid_file() {
+    compare_runs("pid file", None, |side: Side| {
+        let server = Server::start(side, &Setup::new().file("php-fpm.pid", "left over"));
+        let equal = server.read("php-fpm.pid") == server.master().to_string();
+        let mode = std::os::unix::fs::MetadataExt::mode(
+            &std::fs::metadata(server.dir().join("php-fpm.pid")).expect("pid file"),
+        );
+        server.stop();
+        format!("{equal} {mode:o} {}", server.dir().join("php-fpm.pid").exists())
+    });
+}
