@@ -23,6 +23,6 @@ pub mod wait;
 
 pub use case::Case;
 pub use client::{Client, Reply, Request};
-pub use pair::{Pair, compare_runs, skip_unless_root};
+pub use pair::{Pair, Runs, compare_runs, skip_unless_root};
 pub use server::{Server, Side};
 pub use setup::Setup;

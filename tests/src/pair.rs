@@ -171,14 +171,40 @@ impl Findings {
     }
 }
 
-/// Runs `scene` for either side alone, servers included, and compares the texts it returns (not masked further).
-pub fn compare_runs(name: &str, differs: Option<&str>, scene: impl Fn(Side) -> String) {
-    if !selected(name) {
-        return;
+/// A table of scenes, each of which starts its own servers or commands.
+#[derive(Default)]
+pub struct Runs {
+    findings: Findings,
+}
+
+impl Runs {
+    /// Runs `scene` for either side, both at the same time, and compares the texts it returns (not masked further).
+    pub fn compare(
+        &mut self,
+        name: &str,
+        differs: Option<&str>,
+        scene: impl Fn(Side) -> String + Sync,
+    ) -> &mut Runs {
+        if selected(name) {
+            let (reference, subject) = std::thread::scope(|scope| {
+                let reference = scope.spawn(|| scene(Side::Reference));
+                let subject = scene(Side::Subject);
+                (reference.join().expect("what is done with php-fpm"), subject)
+            });
+            self.findings.compare(name, differs, &reference, &subject);
+        }
+        self
     }
-    let mut findings = Findings::default();
-    findings.compare(name, differs, &scene(Side::Reference), &scene(Side::Subject));
-    findings.report();
+
+    /// Panics with all that differed.
+    pub fn finish(&self) {
+        self.findings.report();
+    }
+}
+
+/// A single scene: see [`Runs::compare`].
+pub fn compare_runs(name: &str, differs: Option<&str>, scene: impl Fn(Side) -> String + Sync) {
+    Runs::default().compare(name, differs, scene).finish();
 }
 
 /// `CORNAC_CASE` is unset or part of the name.

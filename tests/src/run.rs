@@ -2,7 +2,7 @@
 
 use std::os::unix::process::CommandExt;
 
-use crate::compare::mask;
+use crate::compare::{mask, mask_volatile};
 use crate::server::{Server, Side};
 use crate::setup::Setup;
 
@@ -31,5 +31,5 @@ pub fn command_line(side: Side, words: &[&str]) -> String {
         site.read("stdout"),
         site.read("stderr")
     );
-    text.replace(&*site.path().to_string_lossy(), "{dir}")
+    mask_volatile(&text).replace(&*site.path().to_string_lossy(), "{dir}")
 }

@@ -1,10 +1,11 @@
 //! The command line and configurations that fail: exit codes and every word of output.
 
 use cornac_tests::run::{command_line, until_exit};
-use cornac_tests::{Setup, compare_runs, skip_unless_root};
+use cornac_tests::{Runs, Setup, compare_runs, skip_unless_root};
 
 #[test]
 fn command_lines() {
+    let mut runs = Runs::default();
     for words in [
         &["-v"][..],
         &["--version"],
@@ -26,8 +27,9 @@ fn command_lines() {
         &["-p", "{dir}", "-t"],
         &["-c", "{dir}/none.ini", "-y", "{dir}/none.conf"],
     ] {
-        compare_runs(&words.join(" "), None, |side| command_line(side, words));
+        runs.compare(&words.join(" "), None, |side| command_line(side, words));
     }
+    runs.finish();
 }
 
 #[test]
@@ -48,13 +50,14 @@ fn phpinfo() {
 }
 
 /// Starts with a bad configuration and with `-t`, and compares output and exit code of both.
-fn refused(name: &str, setup: &Setup) {
-    compare_runs(name, None, |side| until_exit(side, setup));
-    compare_runs(&format!("{name}, -t"), None, |side| until_exit(side, &setup.clone().arg("-t")));
+fn refused(runs: &mut Runs, name: &str, setup: &Setup) {
+    runs.compare(name, None, |side| until_exit(side, setup));
+    runs.compare(&format!("{name}, -t"), None, |side| until_exit(side, &setup.clone().arg("-t")));
 }
 
 #[test]
 fn syntax_errors() {
+    let mut runs = Runs::default();
     for (name, text) in [
         ("empty file", ""),
         ("only comments", "; nothing\n"),
@@ -86,12 +89,14 @@ fn syntax_errors() {
         ),
         ("bad priority", "[global]\nprocess.priority = 100\n"),
     ] {
-        refused(name, &Setup::bare(text));
+        refused(&mut runs, name, &Setup::bare(text));
     }
+    runs.finish();
 }
 
 #[test]
 fn pools_that_are_refused() {
+    let mut runs = Runs::default();
     for (name, lines) in [
         ("no max_children", "pm.max_children = 0"),
         ("negative max_children", "pm.max_children = -1"),
@@ -133,12 +138,14 @@ fn pools_that_are_refused() {
     ] {
         let setup = Setup::new().www(lines);
         // Some of these are accepted by -t, or at start, or hang in a loop of workers that fail: -t says enough.
-        compare_runs(&format!("{name}, -t"), None, |side| until_exit(side, &setup.clone().arg("-t")));
+        runs.compare(&format!("{name}, -t"), None, |side| until_exit(side, &setup.clone().arg("-t")));
     }
+    runs.finish();
 }
 
 #[test]
 fn start_fails() {
+    let mut runs = Runs::default();
     for (name, lines) in [
         ("missing socket folder", "listen = {dir}/none/www.sock"),
         ("unknown host", "listen = no.such.host.invalid:9000"),
@@ -146,14 +153,15 @@ fn start_fails() {
         ("address of another machine", "listen = 192.0.2.1:9000"),
         ("slow log in a missing folder", "request_slowlog_timeout = 5\nslowlog = {dir}/none/slow.log"),
     ] {
-        compare_runs(name, None, |side| until_exit(side, &Setup::new().www(lines)));
+        runs.compare(name, None, |side| until_exit(side, &Setup::new().www(lines)));
     }
     let pid = Setup::new().global("pid = {dir}/none/php-fpm.pid");
-    compare_runs("pid file in a missing folder", None, |side| until_exit(side, &pid));
+    runs.compare("pid file in a missing folder", None, |side| until_exit(side, &pid));
     let log = Setup::new().global("error_log = {dir}/none/error.log");
-    compare_runs("error log in a missing folder", None, |side| until_exit(side, &log));
+    runs.compare("error log in a missing folder", None, |side| until_exit(side, &log));
     let twice = Setup::new().pool("second", "listen = {dir}/www.sock");
-    compare_runs("one socket for two pools", None, |side| until_exit(side, &twice));
+    runs.compare("one socket for two pools", None, |side| until_exit(side, &twice));
+    runs.finish();
 }
 
 #[test]
@@ -161,6 +169,7 @@ fn users() {
     if skip_unless_root("users of pools", 8) {
         return;
     }
+    let mut runs = Runs::default();
     for (name, lines) in [
         ("unknown user", "user = no-such-user"),
         ("unknown group", "group = no-such-group"),
@@ -171,17 +180,20 @@ fn users() {
         ("unknown listen.group", "listen.group = no-such-group"),
         ("unknown acl user", "listen.acl_users = no-such-user"),
     ] {
-        refused(name, &Setup::new().www(lines));
+        refused(&mut runs, name, &Setup::new().www(lines));
     }
+    runs.finish();
 }
 
 #[test]
 fn test_of_good_configurations() {
+    let mut runs = Runs::default();
     let setup = Setup::new().www(
         "env[A] = b\nphp_value[precision] = 5\nphp_admin_flag[log_errors] = on\naccess.log = {dir}/$pool.log",
     );
     for words in [&["-t"][..], &["-tt"], &["-t", "-t"], &["--test", "-d", "precision=3"]] {
         let setup = words.iter().fold(setup.clone(), |setup, word| setup.arg(word));
-        compare_runs(&words.join(" "), None, |side| until_exit(side, &setup));
+        runs.compare(&words.join(" "), None, |side| until_exit(side, &setup));
     }
+    runs.finish();
 }

@@ -90,15 +90,15 @@ fn crashed_workers_are_replaced() {
     let mut pair = Pair::start(
         &Setup::new().script("pid.php", "<?php echo getmypid();").www("catch_workers_output = yes"),
     );
-    for (number, signal) in
-        ["SIGKILL", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGTERM", "SIGUSR1"].into_iter().enumerate()
-    {
-        pair.same(signal, |server| {
+    use Signal::{SIGABRT, SIGBUS, SIGILL, SIGKILL, SIGSEGV, SIGTERM};
+    for signal in [SIGKILL, SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGTERM] {
+        pair.same(signal.as_str(), |server| {
             let before = server.get("/pid.php").body();
-            let code = format!("<?php echo 'lost'; posix_kill(getmypid(), {signal}); echo 'alive';");
-            server.write("www/crash.php", code.as_bytes());
-            server.write(&format!("www/crash{number}.php"), code);
-            let reply = server.get(&format!("/crash{number}.php"));
+            let (name, number) = (signal.as_str(), signal as i32);
+            let code =
+                format!("<?php echo 'lost'; posix_kill(getmypid(), {number}); usleep(100000); echo 'alive';");
+            server.write(&format!("www/{name}.php"), code);
+            let reply = server.get(&format!("/{name}.php"));
             let after = server.get("/pid.php").body();
             format!("{}\nreplaced: {}", reply.to_text(), before != after)
         });
@@ -124,10 +124,22 @@ fn workers_killed_from_outside() {
 }
 
 #[test]
-fn exit_of_a_worker() {
-    let mut pair = Pair::start(&Setup::new().www("pm.max_children = 2"));
+fn crashes_during_the_answer() {
+    let mut pair = Pair::start(&Setup::new());
     pair.cases([
-        Case::php("out of stack", "<?php class A { function __clone() { clone $this; } } ini_set('memory_limit', -1); echo 'x'; flush(); posix_kill(getmypid(), SIGSEGV);"),
+        Case::php("crash with output sent", "<?php echo 'x'; flush(); posix_kill(getmypid(), 11); sleep(1);"),
+        Case::php(
+            "crash with headers sent",
+            "<?php header('X-A: 1'); flush(); posix_kill(getmypid(), 9); sleep(1);",
+        ),
+        Case::php(
+            "crash in a shutdown function",
+            "<?php register_shutdown_function(fn () => posix_kill(getmypid(), 9)); echo 'x';",
+        ),
+        Case::php(
+            "crash after the answer",
+            "<?php echo 'x'; fastcgi_finish_request(); posix_kill(getmypid(), 9);",
+        ),
         Case::php("afterwards", "<?php echo 'here';").times(4),
     ]);
     pair.finish();
