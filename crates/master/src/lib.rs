@@ -1,1 +1,41 @@
-//! The master: wait, decide, apply
+//! The master: reads the configuration, opens logs and sockets, starts a fork server for each pool, and then only
+//! waits, asks the plan, and applies what it says. One thread, no PHP, no network input.
+//!
+//! `start` is the way up, `supervisor` the loop, `apply` the actions; the other modules are what they act with.
+#![forbid(unsafe_code)]
+
+mod apply;
+mod capture;
+pub mod exit_code;
+mod fork_server;
+mod identity;
+mod load;
+mod log;
+pub mod php;
+mod pid_file;
+mod pool;
+mod socket;
+mod spec;
+mod start;
+mod supervisor;
+
+use std::path::PathBuf;
+
+use board::message::PhpOptions;
+
+pub use load::{LogOpener, check};
+pub use log::Log;
+pub use start::run;
+
+/// What the command line asks for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Invocation {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// How it is to be read.
+    pub options: config::Options,
+    /// PHP's own options.
+    pub php: PhpOptions,
+    /// `-O`: log to stderr in the foreground although it is no terminal.
+    pub force_stderr: bool,
+}

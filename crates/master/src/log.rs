@@ -51,11 +51,6 @@ impl Log {
         (self.level, self.limit) = (level, limit);
     }
 
-    /// The lowest level that is written.
-    pub(crate) fn level(&self) -> Level {
-        self.level
-    }
-
     pub(crate) fn use_file(&mut self, file: File, path: &Path) {
         self.target = Target::File { file, path: path.to_path_buf() };
     }
@@ -115,7 +110,8 @@ impl Log {
             return;
         }
         let line = self.line(level, text, place);
-        let to_target = target_is_open && !matches!(self.target, Target::None) && !(self.announced && self.to_stderr);
+        let to_target =
+            target_is_open && !matches!(self.target, Target::None) && !(self.announced && self.to_stderr);
         if to_target {
             self.put_to_target(level, text, &line, place);
         }
@@ -167,7 +163,8 @@ impl Log {
         if Level::Warning < self.level {
             return;
         }
-        let head = prefix.map(|prefix| format!("{}{prefix}\"", self.head(Level::Warning, "(null)(), line 0: ")));
+        let head =
+            prefix.map(|prefix| format!("{}{prefix}\"", self.head(Level::Warning, "(null)(), line 0: ")));
         let (head, tail) = head.as_deref().map_or(("", ""), |head| (head, "\""));
         let room = self.limit.saturating_sub(head.len() + tail.len()).max(1);
         let pieces = text.chunks(room).collect::<Vec<_>>();
@@ -225,7 +222,9 @@ pub(crate) fn errno_text(error: &io::Error) -> String {
 
 /// A text that somebody else wrote, safe for a log line: control characters are spelled out.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
 }
 
 #[cfg(test)]

@@ -19,6 +19,25 @@ pub fn default_configurations() -> [PathBuf; 2] {
     [format!("/etc/php/{VERSION}/fpm/php-fpm.conf").into(), "/usr/local/etc/php-fpm.conf".into()]
 }
 
+/// Folders that PHP was built for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// `--prefix`.
+    pub prefix: PathBuf,
+    /// `--sysconfdir`.
+    pub sysconfdir: PathBuf,
+    /// `--localstatedir`.
+    pub localstatedir: PathBuf,
+}
+
+/// The folders of the PHP that is installed here: a distribution's, or one built for /usr/local.
+pub fn layout() -> Layout {
+    let local = find_executable(None).is_ok_and(|path| path.starts_with("/usr/local"));
+    let (prefix, sysconfdir, localstatedir) =
+        if local { ("/usr/local", "/usr/local/etc", "/usr/local/var") } else { ("/usr", "/etc", "/var") };
+    Layout { prefix: prefix.into(), sysconfdir: sysconfdir.into(), localstatedir: localstatedir.into() }
+}
+
 /// Executables that can host the engine, best first: php-fpm has the compiled-in folders its users expect.
 fn executables() -> Vec<PathBuf> {
     let packaged = ["/usr/sbin/php-fpm", "/usr/bin/php-cgi", "/usr/bin/php"];
@@ -46,7 +65,16 @@ pub fn find_engine() -> Result<PathBuf, Diagnostic> {
     let own = env::current_exe().unwrap_or_default();
     let folder = own.parent().unwrap_or(Path::new("/"));
     let folders = [folder.to_path_buf(), folder.join("../lib/cornac")];
-    folders.iter().find_map(|folder| engine_in(folder)).ok_or_else(|| {
+    let found = folders.iter().find_map(|folder| engine_in(folder));
+    if let Some(path) =
+        found.as_deref().filter(|path| path.as_os_str().as_bytes().iter().any(|b| b" :".contains(b)))
+    {
+        return Err(missing(&format!(
+            "the dynamic linker takes no engine whose path has a space or colon: {}",
+            path.display()
+        )));
+    }
+    found.ok_or_else(|| {
         let places: Vec<_> = folders
             .iter()
             .flat_map(|folder| [folder.join("libcornac_engine.so"), folder.join("cornac-engine-*.so")])
@@ -60,7 +88,8 @@ fn engine_in(folder: &Path) -> Option<PathBuf> {
     if is_file(&plain) {
         return Some(plain);
     }
-    let matches = |name: &OsStr| name.as_bytes().starts_with(b"cornac-engine-") && name.as_bytes().ends_with(b".so");
+    let matches =
+        |name: &OsStr| name.as_bytes().starts_with(b"cornac-engine-") && name.as_bytes().ends_with(b".so");
     let entries = fs::read_dir(folder).ok()?.flatten();
     entries.filter(|entry| matches(&entry.file_name())).map(|entry| entry.path()).min()
 }

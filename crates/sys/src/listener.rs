@@ -120,6 +120,10 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixListener;
+    use std::sync::Mutex;
+
+    /// The umask belongs to the whole process, the other tests' threads included.
+    static UMASK: Mutex<()> = Mutex::new(());
 
     fn access(mode: u32) -> Access {
         Access { mode, ..Access::default() }
@@ -127,6 +131,7 @@ mod tests {
 
     #[test]
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let _alone = UMASK.lock().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         drop(UnixListener::bind(&path).unwrap());
@@ -143,6 +148,7 @@ mod tests {
 
     #[test]
     fn paths_are_never_cut() {
+        let _alone = UMASK.lock().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let room = LONGEST_PATH - folder.path().as_os_str().len() - 1;
         unix(&folder.path().join("x".repeat(room)), &access(0o600), 5).unwrap();

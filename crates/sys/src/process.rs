@@ -24,6 +24,12 @@ pub fn collect() -> Option<(u32, i32)> {
     }
 }
 
+/// Waits for the end of one child of ours and collects it.
+pub fn wait_for(pid: u32) {
+    let child = Pid::from_raw(pid as i32);
+    while nix::sys::wait::waitpid(child, None) == Err(Errno::EINTR) {}
+}
+
 /// Whether `pid` is a child of this process, alive or not yet collected.
 pub fn is_child(pid: u32) -> bool {
     let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::WEXITED;

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -34,6 +35,8 @@ pub struct Program<'a> {
     pub nice: Option<i32>,
     /// Rights, unless ours.
     pub rights: Option<&'a Rights>,
+    /// A file the program must be able to read with those rights; looked at before exec.
+    pub reads: Option<&'a Path>,
 }
 
 /// Rights for a program that root starts for somebody else.
@@ -60,14 +63,18 @@ pub struct SpawnError {
 
 type Step = (&'static str, fn(&Program<'_>) -> io::Result<()>);
 
+/// Name of the step that looks whether `reads` is readable.
+pub const READS: &str = "open";
+
 /// In this order: limits and priority need root, the descriptors must not be in each other's way, rights go last.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     ("setrlimit(RLIMIT_NOFILE)", |program| program.files.map_or(Ok(()), limit_files)),
     ("setrlimit(RLIMIT_CORE)", |program| program.core.map_or(Ok(()), limit_core)),
     ("setpriority", |program| program.nice.map_or(Ok(()), set_priority)),
     ("descriptors", place_descriptors),
     ("signals", |_| signals::reset_all()),
     ("rights", |program| program.rights.map_or(Ok(()), take_rights)),
+    (READS, |program| program.reads.map_or(Ok(()), |path| File::open(path).map(drop))),
     ("execve", |program| match execve(program.path, program.args, program.env)? {}),
 ];
 
@@ -189,7 +196,18 @@ mod tests {
         fds: &'a [(BorrowedFd<'a>, RawFd)],
     ) -> Program<'a> {
         let (path, env) = (c"/bin/sh", &[]);
-        Program { path, args, env, stderr, fds, files: None, core: None, nice: None, rights: None }
+        Program {
+            path,
+            args,
+            env,
+            stderr,
+            fds,
+            files: None,
+            core: None,
+            nice: None,
+            rights: None,
+            reads: None,
+        }
     }
 
     /// Runs a shell script whose output is what it writes to descriptor 5.

@@ -1,0 +1,110 @@
+//! cornac's own sub-commands.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use master::{Invocation, exit_code};
+
+use crate::{base_options, fpm};
+
+/// FastCGI process manager for PHP, in php-fpm's place.
+#[derive(Debug, Parser)]
+#[command(name = "cornac", version)]
+struct Own {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve in the foreground.
+    Run(Run),
+    /// Say whether a configuration can be used.
+    Check(Check),
+    /// Take php-fpm's command line: `cornac fpm -h` shows it.
+    #[command(disable_help_flag = true)]
+    Fpm {
+        /// php-fpm's options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// Configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    reading: Reading,
+    /// Write the log to stderr even where that is no terminal.
+    #[arg(long)]
+    log_to_stderr: bool,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// Configuration file.
+    #[arg(value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    reading: Reading,
+    /// Show every directive with its value.
+    #[arg(long)]
+    dump: bool,
+}
+
+#[derive(Debug, Args)]
+struct Reading {
+    /// A second file with the same sections, read after the first.
+    #[arg(long, value_name = "FILE")]
+    overlay: Option<PathBuf>,
+    /// Base of relative paths.
+    #[arg(long, value_name = "FOLDER")]
+    prefix: Option<PathBuf>,
+    /// Let pools run as root.
+    #[arg(long)]
+    allow_root: bool,
+}
+
+/// Carries out our own command line; returns the exit code.
+pub(crate) fn run(arguments: &[OsString]) -> u8 {
+    match Own::try_parse_from(arguments) {
+        Ok(Own { command: Command::Run(run) }) => {
+            let mut invocation = invocation(run.config, run.reading);
+            invocation.force_stderr = run.log_to_stderr;
+            master::run(&invocation)
+        }
+        Ok(Own { command: Command::Check(check) }) => {
+            master::check(&invocation(check.config, check.reading), check.dump)
+        }
+        // Reached only with options before the word; `main` takes `cornac fpm …` itself.
+        Ok(Own { command: Command::Fpm { options } }) => fpm::run("cornac fpm", "cornac".as_ref(), &options),
+        Err(error) => {
+            let _ = error.print();
+            if error.use_stderr() { exit_code::USAGE } else { exit_code::OK }
+        }
+    }
+}
+
+fn invocation(config: Option<PathBuf>, reading: Reading) -> Invocation {
+    let mut options = base_options();
+    options.daemonize = Some(false);
+    options.allow_root = reading.allow_root;
+    options.prefix = reading.prefix;
+    options.overlay = reading.overlay.or(options.overlay);
+    let config = config.unwrap_or_else(|| fpm::default_path(&options));
+    Invocation { config, options, ..Invocation::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Own::command().debug_assert();
+    }
+}

@@ -1,0 +1,174 @@
+//! What the plan decided, done. Nothing here decides; what fails becomes an event or a log line.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use board::message::{Order, encode};
+use config::Level;
+use plan::{Action, Event, PoolId};
+use sys::process;
+
+use crate::capture::{self, Stream};
+use crate::pid_file::PidFile;
+use crate::supervisor::{SIGKILL, Source, Supervisor};
+use crate::{exit_code, fork_server};
+
+impl Supervisor {
+    pub(crate) fn apply(&mut self, action: Action) {
+        match action {
+            Action::Log(level, text) => self.log.write(level, text),
+            Action::StartServer(pool) => self.start_server(pool),
+            Action::CloseServer(pool) => self.close_server(pool),
+            Action::KillServer(pool) => self.kill_server(pool),
+            Action::ForkWorker { pool, slot } => self.order_worker(pool, slot),
+            Action::SignalWorker { pool, slot, signal } => {
+                if let Some(worker) = self.pools[pool].workers.get(&slot) {
+                    worker.signal(signal);
+                }
+            }
+            Action::Announce => self.announce(),
+            Action::ReopenLogs => self.reopen_logs(),
+            Action::Fail { configuration } => {
+                let code = if configuration { exit_code::CONFIGURATION } else { exit_code::SOFTWARE };
+                self.fail(code);
+            }
+            Action::Exit => self.leave(),
+        }
+    }
+
+    fn start_server(&mut self, pool: PoolId) {
+        let started = fork_server::start(&self.pools[pool], &self.engine).and_then(|server| {
+            let watched = || -> io::Result<()> {
+                if let Some(channel) = &server.channel {
+                    self.poller.watch(channel, Source::Channel(pool))?;
+                }
+                if let Some(stderr) = server.stderr.reader(Stream::Stderr) {
+                    self.poller.watch(stderr, Source::ServerOutput(pool))?;
+                }
+                Ok(())
+            };
+            match watched() {
+                Ok(()) => Ok(server),
+                Err(error) => {
+                    let _ = process::signal_child(server.pid, SIGKILL);
+                    process::wait_for(server.pid);
+                    Err(format!("cannot watch the fork server: {error}"))
+                }
+            }
+        });
+        match started {
+            Ok(server) => self.pools[pool].server = Some(server),
+            Err(reason) => self.events.push_back(Event::ServerNotStarted { pool, reason }),
+        }
+    }
+
+    fn close_server(&mut self, pool: PoolId) {
+        let channel = self.pools[pool].server.as_mut().and_then(|server| server.channel.take());
+        if let Some(channel) = channel {
+            self.poller.forget(&channel);
+        }
+    }
+
+    pub(crate) fn kill_server(&mut self, pool: PoolId) {
+        if let Some(server) = &self.pools[pool].server {
+            let _ = process::signal_child(server.pid, SIGKILL);
+        }
+    }
+
+    /// Sends the order, with the writing ends of two pipes where the worker's output is to be caught.
+    fn order_worker(&mut self, pool: PoolId, slot: u32) {
+        let target = &mut self.pools[pool];
+        let pipes = || Ok((capture::pipe()?, capture::pipe()?));
+        let output = match target.config.catch_workers_output.then(pipes).transpose() {
+            Ok(output) => output,
+            Err(error) => return self.order_failed(pool, slot, &error),
+        };
+        let (readers, writers) = output
+            .map(|((out_reader, out), (err_reader, err))| ((out_reader, err_reader), [out, err]))
+            .unzip();
+        let fds: Vec<_> = writers.iter().flatten().map(AsFd::as_fd).collect();
+        target.expect(slot, readers);
+        let Some(channel) = target.server.as_ref().and_then(|server| server.channel.as_ref()) else { return };
+        match channel.try_send(&encode(&Order::Fork { slot }), &fds) {
+            Ok(()) => {}
+            // The fork server has just died; its end voids all orders.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
+            Err(error) => self.order_failed(pool, slot, &error),
+        }
+    }
+
+    fn order_failed(&mut self, pool: PoolId, slot: u32, error: &io::Error) {
+        self.pools[pool].workers.remove(&slot);
+        let cause = crate::log::errno_text(error);
+        self.events.push_back(Event::ForkFailed { pool, slot, cause });
+    }
+
+    /// All fork servers are up: from here on we are "running".
+    fn announce(&mut self) {
+        if let Some(path) = self.pid_path.clone() {
+            match PidFile::write(path) {
+                Ok(file) => self.pid_file = Some(file),
+                Err(diagnostic) => {
+                    self.log.diagnose(&diagnostic);
+                    return self.fail(exit_code::CONFIGURATION);
+                }
+            }
+        }
+        if let Err(error) = self.log.announce(self.log_to_stderr) {
+            let cause = crate::log::errno_text(&error);
+            self.log
+                .write(Level::Warning, format!("failed to tie stderr fd with error_log fd: dup2(): {cause}"));
+        }
+        self.log.write(Level::Notice, format!("fpm is running, pid {}", std::process::id()));
+        if let Some(launcher) = self.launcher.take() {
+            self.log.write(Level::Debug, "Sending \"1\" (OK) to parent");
+            launcher.tell(true);
+        }
+        self.feed(Event::Announced);
+        self.log.write(Level::Notice, "ready to handle connections");
+    }
+
+    fn reopen_logs(&mut self) {
+        match self.log.reopen() {
+            Ok(()) => self.log.write(Level::Notice, "error log file re-opened"),
+            Err(diagnostic) => {
+                self.log.diagnose(&diagnostic);
+                self.log.write(Level::Error, "unable to re-opened error log file");
+            }
+        }
+    }
+
+    /// The start failed: nothing is left running, and nothing of ours stays behind.
+    fn fail(&mut self, code: u8) {
+        for pool in &mut self.pools {
+            if let Some(server) = pool.server.take() {
+                let _ = process::signal_child(server.pid, SIGKILL);
+                process::wait_for(server.pid);
+                server.stderr.finish(server.pid, &mut self.log);
+            }
+            pool.socket.unlink();
+        }
+        self.log.write(Level::Error, "FPM initialization failed");
+        self.end(code);
+    }
+
+    fn leave(&mut self) {
+        if let Some(Err(diagnostic)) = self.pid_file.take().map(PidFile::remove) {
+            self.log.diagnose(&diagnostic);
+        }
+        self.pools.iter().for_each(|pool| pool.socket.unlink());
+        self.end(exit_code::OK);
+    }
+
+    fn end(&mut self, code: u8) {
+        if let Some(file) = self.pid_file.take() {
+            let _ = file.remove();
+        }
+        if let Some(launcher) = self.launcher.take() {
+            self.log.write(Level::Debug, "Sending \"0\" (error) to parent");
+            launcher.tell(false);
+        }
+        self.outcome = Some(code);
+    }
+}

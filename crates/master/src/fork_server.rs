@@ -1,0 +1,164 @@
+//! Starting a pool's fork server: the stock PHP executable with the engine preloaded, the pool's rights and limits,
+//! and nothing open but what the pool needs.
+
+use std::env;
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use board::message::{TASK_VARIABLE, fds};
+use config::CoreLimit;
+use sys::channel::Channel;
+use sys::process::Limit;
+use sys::spawn::{self, Program, SpawnError};
+
+use crate::capture::{self, Capture, Style};
+use crate::log::errno_text;
+use crate::pool::Pool;
+
+/// A running fork server.
+#[derive(Debug)]
+pub(crate) struct ForkServer {
+    pub(crate) pid: u32,
+    /// Closed to make it end.
+    pub(crate) channel: Option<Channel>,
+    /// What PHP's start-up says besides its reports.
+    pub(crate) stderr: Capture,
+}
+
+/// Room in the title that a worker's own title needs.
+const TITLE_LENGTH: usize = 32;
+
+/// Starts the pool's fork server; an error is one sentence.
+pub(crate) fn start(pool: &Pool, engine: &Path) -> Result<ForkServer, String> {
+    let step = |name: &'static str| move |source: io::Error| SpawnError { step: name, source };
+    let attempt = || {
+        let (ours, theirs) = Channel::pair().map_err(step("socketpair"))?;
+        let (reader, writer) = capture::pipe().map_err(step("pipe"))?;
+        let spec = spec_file(&pool.spec).map_err(step("memfd_create"))?;
+        let path = c_string(pool.executable.as_os_str().as_bytes()).map_err(step("path"))?;
+        let fds = [
+            (theirs.as_fd(), fds::CONTROL),
+            (pool.socket.fd.as_fd(), fds::LISTENER),
+            (pool.board_fd.as_fd(), fds::BOARD),
+            (spec.as_fd(), fds::SPEC),
+        ];
+        let program = Program {
+            path: &path,
+            args: &arguments(&pool.config.name).map_err(step("arguments"))?,
+            env: &environment(engine, "pool").map_err(step("environment"))?,
+            stderr: writer.as_fd(),
+            fds: &fds,
+            files: u64::try_from(pool.config.rlimit_files).ok().filter(|files| *files > 0).map(Limit::To),
+            core: core_limit(pool.config.rlimit_core),
+            nice: pool.nice,
+            rights: pool.rights.as_ref(),
+            reads: Some(engine),
+        };
+        let pid = spawn::spawn(&program)?;
+        let style = Style { speaker: format!("[pool {}] fork server", pool.name), decorated: true };
+        Ok(ForkServer { pid, channel: Some(ours), stderr: Capture::new(style, None, reader) })
+    };
+    attempt().map_err(|error| sentence(&error, pool, engine))
+}
+
+fn sentence(SpawnError { step, source }: &SpawnError, pool: &Pool, engine: &Path) -> String {
+    let cause = errno_text(source);
+    let limit = |name: &str| {
+        let advice = format!("Please check your system limits or decrease {name}");
+        format!("failed to set {name} for this pool. {advice}. {step}: {cause}")
+    };
+    match *step {
+        "setrlimit(RLIMIT_NOFILE)" => limit("rlimit_files"),
+        "setrlimit(RLIMIT_CORE)" => limit("rlimit_core"),
+        "setpriority" => format!("Unable to set priority for this new process: {cause}"),
+        spawn::READS => format!("the pool's user cannot read the PHP engine {}: {cause}", engine.display()),
+        _ => format!("cannot start {}: {step}: {cause}", pool.executable.display()),
+    }
+}
+
+/// The limit for the C library's call.
+pub(crate) fn core_limit(limit: CoreLimit) -> Option<Limit> {
+    match limit {
+        CoreLimit::Inherited => None,
+        CoreLimit::Unlimited => Some(Limit::Unlimited),
+        CoreLimit::Bytes(bytes) => Some(Limit::To(u64::try_from(bytes).unwrap_or(0))),
+    }
+}
+
+/// The title, padded so that a worker's fits in its place, and an empty word: PHP executables give up on it at once,
+/// should the engine ever fail to load.
+fn arguments(pool: &[u8]) -> io::Result<Vec<CString>> {
+    let mut title = [b"php-fpm: fork server ".as_slice(), pool].concat();
+    title.resize(title.len().max(TITLE_LENGTH), b' ');
+    Ok(vec![c_string(&title)?, CString::default()])
+}
+
+/// Our environment with the engine put in, and without what is meant for the master alone.
+pub(crate) fn environment(engine: &Path, task: &str) -> io::Result<Vec<CString>> {
+    let preload = match env::var_os("LD_PRELOAD").filter(|value| !value.is_empty()) {
+        Some(others) => [engine.as_os_str().as_bytes(), b":", others.as_bytes()].concat(),
+        None => engine.as_os_str().as_bytes().to_vec(),
+    };
+    let ours = env::vars_os().filter(|(name, _)| !is_for_the_master(name.as_bytes()));
+    let added = [("LD_PRELOAD".into(), OsString::from_vec(preload)), (TASK_VARIABLE.into(), task.into())];
+    ours.chain(added)
+        .map(|(name, value)| c_string(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
+        .collect()
+}
+
+fn is_for_the_master(name: &[u8]) -> bool {
+    name.starts_with(b"LISTEN_")
+        || name.starts_with(b"FPM_SOCKETS")
+        || matches!(name, b"NOTIFY_SOCKET" | b"LD_PRELOAD")
+        || name == TASK_VARIABLE.as_bytes()
+}
+
+fn c_string(bytes: &[u8]) -> io::Result<CString> {
+    Ok(CString::new(bytes)?)
+}
+
+fn spec_file(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(sys::shm::create(c"cornac-pool", bytes.len())?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_leave_room_for_the_workers() {
+        let args = arguments(b"a").unwrap();
+        assert_eq!((args[0].as_bytes().len(), args[1].as_bytes()), (32, b"".as_slice()));
+        assert!(args[0].to_str().unwrap().starts_with("php-fpm: fork server a "));
+        let long = "p".repeat(40);
+        assert_eq!(arguments(long.as_bytes()).unwrap()[0].as_bytes().len(), 61);
+    }
+
+    #[test]
+    fn the_masters_own_variables_stay_behind() {
+        for name in
+            ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "FPM_SOCKETS", "FPM_SOCKETS_1"]
+        {
+            assert!(is_for_the_master(name.as_bytes()), "{name}");
+        }
+        assert!(!is_for_the_master(b"PATH"));
+        let env = environment(Path::new("/engine.so"), "pool").unwrap();
+        let has =
+            |start: &str| env.iter().any(|text| text.to_str().is_ok_and(|text| text.starts_with(start)));
+        assert!(has("LD_PRELOAD=/engine.so") && has("CORNAC_ENGINE_TASK=pool") && has("PATH="));
+    }
+
+    #[test]
+    fn the_description_is_read_from_its_start() {
+        let mut text = String::new();
+        io::Read::read_to_string(&mut File::from(spec_file(b"described").unwrap()), &mut text).unwrap();
+        assert_eq!(text, "described");
+    }
+}

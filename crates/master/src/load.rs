@@ -1,0 +1,118 @@
+//! Reading the configuration: logs are opened where php-fpm opens them, and what was found is said. `check` is `-t`.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use config::{Config, ErrorLog, GlobError, Host, Level, LogKind, System};
+use sys::syslog::Syslog;
+
+use crate::log::{Log, errno_text, open_file};
+use crate::{Invocation, exit_code, identity};
+
+/// The machine, with logs that are really opened. The error log is kept, the others are only created.
+#[derive(Debug, Default)]
+pub struct LogOpener {
+    error_log: RefCell<Option<(File, PathBuf)>>,
+}
+
+impl Host for LogOpener {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        System.read(path)
+    }
+
+    fn glob(&self, pattern: &[u8]) -> Result<Vec<PathBuf>, GlobError> {
+        System.glob(pattern)
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        System.is_directory(path)
+    }
+
+    fn env(&self, name: &[u8]) -> Option<Vec<u8>> {
+        System.env(name)
+    }
+
+    fn open_log(&self, kind: LogKind, _pool: Option<&[u8]>, path: &Path) -> io::Result<()> {
+        let file = open_file(path)?;
+        if kind == LogKind::Error {
+            *self.error_log.borrow_mut() = Some((file, path.to_path_buf()));
+        }
+        Ok(())
+    }
+}
+
+/// Loads the configuration and says what was found. `None`: it cannot be used, and that has been said.
+pub(crate) fn load(invocation: &Invocation, log: &mut Log) -> Option<Config> {
+    let opener = LogOpener::default();
+    let loaded = config::load(&invocation.config, &invocation.options, &opener);
+    if let Some((file, path)) = opener.error_log.into_inner() {
+        log.use_file(file, &path);
+    }
+    if let Some(config) = &loaded.config {
+        let global = &config.global;
+        let limit = usize::try_from(global.log_limit).unwrap_or_default();
+        log.configure(global.log_level.unwrap_or(Level::Notice), limit);
+        if global.error_log_target() == ErrorLog::Syslog {
+            log.use_syslog(Syslog::open(&global.syslog_ident, global.syslog_facility.0));
+        }
+    }
+    for diagnostic in &loaded.diagnostics {
+        log.diagnose(diagnostic);
+    }
+    loaded.config
+}
+
+/// `-t`, and with `dump` `-tt`: says whether the configuration can be used. Returns the exit code.
+pub fn check(invocation: &Invocation, dump: bool) -> u8 {
+    let mut log = Log::default();
+    let Some(config) = load(invocation, &mut log) else { return exit_code::CONFIGURATION };
+    for pool in &config.pools {
+        if let Err(diagnostic) = identity::check_names(pool) {
+            log.diagnose(&diagnostic);
+            log.write(Level::Error, "FPM initialization failed");
+            return exit_code::CONFIGURATION;
+        }
+    }
+    if dump {
+        config::dump(&config).iter().for_each(|line| log.write(Level::Notice, line));
+    }
+    log.write(
+        Level::Notice,
+        format!("configuration file {} test is successful\n", invocation.config.display()),
+    );
+    exit_code::OK
+}
+
+/// A diagnostic of the master's own steps, which all come after the log is open.
+pub(crate) fn error(text: impl Into<Vec<u8>>) -> config::Diagnostic {
+    let mut diagnostic = config::Diagnostic::new(Level::Error, text);
+    diagnostic.logged = true;
+    diagnostic
+}
+
+/// The same with php-fpm's ending for failed system calls.
+pub(crate) fn system_error(text: impl std::fmt::Display, source: &io::Error) -> config::Diagnostic {
+    error(format!("{text}: {}", errno_text(source)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_are_opened_with_php_fpms_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let opener = LogOpener::default();
+        for (kind, name) in [(LogKind::Error, "error"), (LogKind::Slow, "slow"), (LogKind::Access, "access")]
+        {
+            let path = folder.path().join(name);
+            opener.open_log(kind, None, &path).unwrap();
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(opener.error_log.borrow().as_ref().unwrap().1, folder.path().join("error"));
+        assert!(opener.open_log(LogKind::Error, None, &folder.path().join("no/where")).is_err());
+    }
+}

@@ -1,0 +1,62 @@
+//! The pid file: written when the start is announced, removed at the end.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use config::Diagnostic;
+
+use crate::load::system_error;
+
+/// A pid file that is there.
+#[derive(Debug)]
+pub(crate) struct PidFile {
+    path: PathBuf,
+}
+
+impl PidFile {
+    /// Writes our process id, in place of whatever file had the name.
+    pub(crate) fn write(path: PathBuf) -> Result<PidFile, Diagnostic> {
+        let _ = fs::remove_file(&path);
+        let cannot =
+            |source| system_error(format!("Unable to create the PID file ({}).", path.display()), &source);
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o644)
+            .open(&path)
+            .map_err(cannot)?;
+        file.write_all(std::process::id().to_string().as_bytes())
+            .map_err(|source| system_error("Unable to write to the PID file.", &source))?;
+        Ok(PidFile { path })
+    }
+
+    /// Removes it.
+    pub(crate) fn remove(self) -> Result<(), Diagnostic> {
+        fs::remove_file(&self.path).map_err(|source| {
+            system_error(format!("Unable to remove the PID file ({}).", self.path.display()), &source)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_replaced_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pid");
+        fs::write(&path, "99999999999999").unwrap();
+        let file = PidFile::write(path.clone()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), std::process::id().to_string());
+        file.remove().unwrap();
+        let nowhere = folder.path().join("no/pid");
+        let text = String::from_utf8(PidFile::write(nowhere.clone()).unwrap_err().text).unwrap();
+        let expected =
+            format!("Unable to create the PID file ({}).: No such file or directory (2)", nowhere.display());
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,86 @@
+//! A pool as the master holds it: what its fork server needs, and what runs of it now.
+
+use std::collections::BTreeMap;
+use std::io::PipeReader;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use board::scoreboard::Board;
+use sys::process::{self, Handle};
+use sys::spawn::Rights;
+
+use crate::capture::{Capture, Style};
+use crate::fork_server::ForkServer;
+use crate::log::printable;
+use crate::socket::Socket;
+
+/// One pool.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) config: config::Pool,
+    /// Its name as log lines show it.
+    pub(crate) name: String,
+    /// The encoded `PoolSpec`.
+    pub(crate) spec: Vec<u8>,
+    /// Rights the fork server gets before exec.
+    pub(crate) rights: Option<Rights>,
+    /// The PHP executable.
+    pub(crate) executable: PathBuf,
+    /// Nice value of its processes.
+    pub(crate) nice: Option<i32>,
+    pub(crate) socket: Socket,
+    pub(crate) board_fd: OwnedFd,
+    pub(crate) board: Board,
+    pub(crate) server: Option<ForkServer>,
+    /// By slot; from the order on.
+    pub(crate) workers: BTreeMap<u32, Worker>,
+}
+
+/// A worker, ordered or alive.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// 0 until its birth is reported.
+    pub(crate) pid: u32,
+    /// `None` where the process could not be identified; then it gets no signals.
+    handle: Option<Handle>,
+    pub(crate) capture: Option<Capture>,
+}
+
+/// How a pool's name looks in a log line.
+pub(crate) fn shown_name(name: &[u8]) -> String {
+    printable(&String::from_utf8_lossy(name))
+}
+
+impl Pool {
+    /// How lines of this pool's workers are shown.
+    pub(crate) fn style(&self) -> Style {
+        Style {
+            speaker: format!("[pool {}] child", self.name),
+            decorated: self.config.decorate_workers_output,
+        }
+    }
+
+    /// A worker was ordered into `slot`; its output, if it is caught, comes through these pipes.
+    pub(crate) fn expect(&mut self, slot: u32, output: Option<(PipeReader, PipeReader)>) {
+        let capture = output.map(|(stdout, stderr)| Capture::new(self.style(), Some(stdout), stderr));
+        self.workers.insert(slot, Worker { pid: 0, handle: None, capture });
+    }
+}
+
+impl Worker {
+    /// Its process id is known now. `parent` is who must have forked it.
+    pub(crate) fn identify(&mut self, pid: u32, parent: u32) {
+        self.pid = pid;
+        self.handle = Handle::open_child_of(pid, parent).ok();
+    }
+
+    /// Sends a signal, if we are sure whom it would reach.
+    pub(crate) fn signal(&self, signal: i32) {
+        match &self.handle {
+            Some(handle) => drop(handle.signal(signal)),
+            // Kernels without pidfd: at least our own children are certain.
+            None if process::is_child(self.pid) => drop(process::signal_child(self.pid, signal)),
+            None => {}
+        }
+    }
+}

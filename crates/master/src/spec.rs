@@ -1,0 +1,149 @@
+//! From a pool's configuration to the description its fork server starts from.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use board::message::{IniEntry, PhpOptions, PoolSpec};
+use config::{Global, Level, Pool, StartupUser};
+
+use crate::identity::Identity;
+
+/// What the description needs besides the pool's configuration.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) global: &'a Global,
+    pub(crate) php: &'a PhpOptions,
+    pub(crate) is_root: bool,
+    pub(crate) master_pid: u32,
+    pub(crate) env: &'a dyn Fn(&[u8]) -> Option<Vec<u8>>,
+}
+
+/// Describes the pool.
+pub(crate) fn describe(pool: &Pool, identity: &Identity, tcp: bool, around: &Surroundings<'_>) -> PoolSpec {
+    let as_root = pool.php_startup_user == StartupUser::Root;
+    PoolSpec {
+        pool: pool.name.clone(),
+        master_pid: around.master_pid,
+        php: around.php.clone(),
+        ini: ini(pool),
+        clear_env: pool.clear_env,
+        env: environment(pool, identity, around.env),
+        chroot: folder(pool.chroot.as_deref()).filter(|_| around.is_root),
+        chdir: folder(pool.chdir.as_deref()),
+        identity: identity.rights.clone().filter(|_| as_root),
+        dumpable: pool.process_dumpable,
+        max_requests: u64::try_from(pool.pm_max_requests).unwrap_or(0),
+        limit_extensions: pool.extensions().map(<[u8]>::to_vec).collect(),
+        allowed_clients: allowed_clients(pool).filter(|_| tcp),
+        tcp,
+        capture_output: pool.catch_workers_output,
+        read_timeout_ms: pool.request_read_timeout.duration().map_or(0, |time| time.as_millis() as u64),
+        log_limit: u32::try_from(around.global.log_limit).unwrap_or(0),
+        log_level: level_number(around.global.log_level.unwrap_or(Level::Notice)),
+    }
+}
+
+/// 1 debug … 5 alert.
+fn level_number(level: Level) -> u8 {
+    match level {
+        Level::Debug => 1,
+        Level::Notice => 2,
+        Level::Warning => 3,
+        Level::Error => 4,
+        Level::Alert => 5,
+    }
+}
+
+fn ini(pool: &Pool) -> Vec<IniEntry> {
+    let lists = [(&pool.php_values, false), (&pool.php_admin_values, true)];
+    let entries = lists.into_iter().flat_map(|(list, admin)| list.iter().map(move |entry| (entry, admin)));
+    entries
+        .map(|(entry, admin)| IniEntry { name: entry.key.clone(), value: entry.value.clone(), admin })
+        .collect()
+}
+
+/// The `env[…]` lines with `$NAME` replaced from our own environment, then USER and HOME.
+fn environment(
+    pool: &Pool,
+    identity: &Identity,
+    ours: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
+) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let resolved = |entry: &config::EnvEntry| match entry.source() {
+        Some(name) => ours(name).unwrap_or_default(),
+        None => entry.value.clone(),
+    };
+    let mut variables: Vec<_> = pool.env.iter().map(|entry| (entry.name.clone(), resolved(entry))).collect();
+    for (name, value) in [(b"USER", &identity.name), (b"HOME", &identity.home)] {
+        let set = pool.env.iter().any(|entry| entry.name == name);
+        if let Some(value) = value.as_ref().filter(|_| !set) {
+            variables.push((name.to_vec(), value.clone()));
+        }
+    }
+    variables
+}
+
+fn allowed_clients(pool: &Pool) -> Option<Vec<Vec<u8>>> {
+    let text = pool.listen_allowed_clients.as_deref().filter(|text| !text.is_empty())?;
+    let names = text.split(|byte| *byte == b',').map(|name| name.trim_ascii().to_vec());
+    Some(names.filter(|name| !name.is_empty()).collect())
+}
+
+fn folder(path: Option<&Path>) -> Option<Vec<u8>> {
+    path.map(|path| path.as_os_str().as_bytes().to_vec()).filter(|path| !path.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use config::{EnvEntry, PhpValue, Seconds};
+
+    fn around<'a>(global: &'a Global, php: &'a PhpOptions, is_root: bool) -> Surroundings<'a> {
+        let env = &|name: &[u8]| (name == b"SET").then(|| b"ours".to_vec());
+        Surroundings { global, php, is_root, master_pid: 7, env }
+    }
+
+    fn value(key: &str, value: &str) -> PhpValue {
+        PhpValue { key: key.into(), value: value.into() }
+    }
+
+    #[test]
+    fn a_pool_is_described_as_its_file_has_it() {
+        let variable = |name: &str, value: &str| EnvEntry { name: name.into(), value: value.into() };
+        let pool = Pool {
+            name: b"www".to_vec(),
+            chroot: Some("/srv".into()),
+            env: vec![variable("A", "$SET"), variable("B", "$UNSET"), variable("HOME", "/x")],
+            php_values: vec![value("a", "1"), value("b", "2")],
+            php_admin_values: vec![value("c", "3")],
+            listen_allowed_clients: Some(b"127.0.0.1, ::1,".to_vec()),
+            security_limit_extensions: b".php .phar".to_vec(),
+            pm_max_requests: -1,
+            request_read_timeout: Seconds(60),
+            ..Pool::default()
+        };
+        let identity =
+            Identity { rights: None, name: Some(b"joe".to_vec()), home: Some(b"/home/joe".to_vec()) };
+        let (global, php) = (Global::default(), PhpOptions::default());
+        let spec = describe(&pool, &identity, true, &around(&global, &php, true));
+        let pairs: Vec<(&[u8], &[u8])> = spec.env.iter().map(|(n, v)| (n.as_slice(), v.as_slice())).collect();
+        assert_eq!(pairs, [(&b"A"[..], &b"ours"[..]), (b"B", b""), (b"HOME", b"/x"), (b"USER", b"joe")]);
+        let ini: Vec<(&[u8], bool)> = spec.ini.iter().map(|e| (e.name.as_slice(), e.admin)).collect();
+        assert_eq!(ini, [(&b"a"[..], false), (b"b", false), (b"c", true)]);
+        assert_eq!(spec.allowed_clients, Some(vec![b"127.0.0.1".to_vec(), b"::1".to_vec()]));
+        assert_eq!(spec.limit_extensions, [b".php".to_vec(), b".phar".to_vec()]);
+        assert_eq!((spec.max_requests, spec.read_timeout_ms, spec.log_level), (0, 60_000, 2));
+        assert_eq!(spec.chroot.as_deref(), Some(b"/srv".as_slice()));
+        let unix = describe(&pool, &identity, false, &around(&global, &php, false));
+        assert_eq!((unix.allowed_clients, unix.chroot), (None, None));
+    }
+
+    #[test]
+    fn rights_are_taken_in_the_engine_only_for_a_start_as_root() {
+        let rights = board::message::Identity { uid: 5, gid: 6, groups: vec![6] };
+        let identity = Identity { rights: Some(rights.clone()), ..Identity::default() };
+        let (global, php) = (Global::default(), PhpOptions::default());
+        let mut pool = Pool::default();
+        assert_eq!(describe(&pool, &identity, false, &around(&global, &php, true)).identity, None);
+        pool.php_startup_user = StartupUser::Root;
+        assert_eq!(describe(&pool, &identity, false, &around(&global, &php, true)).identity, Some(rights));
+    }
+}

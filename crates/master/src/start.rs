@@ -1,0 +1,288 @@
+//! The way up, a list of steps in php-fpm's order: configuration, PHP and engine, limits, background, identities,
+//! scoreboards, sockets. Then the supervisor takes over. What fails is said, and nothing is left behind.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use board::scoreboard::Board;
+use config::{Config, Diagnostic, Global, Level, ProcessManager};
+use plan::{Plan, PoolSettings, Settings};
+use sys::daemon::{self, Launcher, Outcome, Side};
+use sys::process::{self, Limit};
+use sys::signals::{self, Signals};
+use sys::spawn::Rights;
+use sys::{stdio, title, users};
+
+use crate::fork_server::core_limit;
+use crate::identity::{self, Identity};
+use crate::load::{self, error, system_error};
+use crate::log::{Log, errno_text};
+use crate::pool::{Pool, shown_name};
+use crate::socket::{self, Socket};
+use crate::spec::{self, Surroundings};
+use crate::supervisor::{Poller, SIGNALS, Source, Supervisor};
+use crate::{Invocation, exit_code, php};
+
+/// How long the launcher waits for the master.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs the master until its end; returns the exit code, in the launcher too.
+pub fn run(invocation: &Invocation) -> u8 {
+    let mut log = Log::default();
+    if let Err(error) = prepare_process() {
+        log.write(Level::Error, format!("failed to init stdio: {}", errno_text(&error)));
+        return exit_code::SOFTWARE;
+    }
+    let Some(config) = load::load(invocation, &mut log) else { return exit_code::CONFIGURATION };
+    let mut launcher = None;
+    match bring_up(invocation, config, log, &mut launcher) {
+        Up::Running(supervisor) => supervisor.run(),
+        Up::Launcher(code) => code,
+        Up::Failed(mut log, diagnostic) => {
+            log.diagnose(&diagnostic);
+            log.write(Level::Error, "FPM initialization failed");
+            launcher.into_iter().for_each(|launcher: Launcher| launcher.tell(false));
+            exit_code::CONFIGURATION
+        }
+    }
+}
+
+enum Up {
+    Running(Box<Supervisor>),
+    /// We are the process that was called; the master runs, or not, in the background.
+    Launcher(u8),
+    Failed(Log, Diagnostic),
+}
+
+fn prepare_process() -> std::io::Result<()> {
+    stdio::fill_gaps()?;
+    signals::ignore_sigpipe()?;
+    stdio::detach_stdin_stdout()
+}
+
+fn bring_up(invocation: &Invocation, config: Config, mut log: Log, launcher: &mut Option<Launcher>) -> Up {
+    let parts = match find_parts(&config).and_then(|parts| limit_master(&config.global).map(|()| parts)) {
+        Ok(parts) => parts,
+        Err(diagnostic) => return Up::Failed(log, diagnostic),
+    };
+    if config.global.daemonize {
+        match go_to_background(&mut log) {
+            Ok(Ok(pipe)) => *launcher = Some(pipe),
+            Ok(Err(code)) => return Up::Launcher(code),
+            Err(diagnostic) => return Up::Failed(log, diagnostic),
+        }
+    }
+    let pid_path = config.global.pid.clone().filter(|path| !path.as_os_str().is_empty());
+    let log_to_stderr = !config.global.daemonize && (invocation.force_stderr || stdio::stderr_is_terminal());
+    let prepared = settle_master(&config.global, &mut log)
+        .and_then(|()| watch_signals())
+        .and_then(|watched| Ok((watched, open_pools(invocation, &config, &parts, &mut log)?)));
+    let ((signals, poller), pools) = match prepared {
+        Ok(prepared) => prepared,
+        Err(diagnostic) => return Up::Failed(log, diagnostic),
+    };
+    title::set(format!("php-fpm: master process ({})", invocation.config.display()).as_bytes());
+    Up::Running(Box::new(Supervisor {
+        log,
+        plan: Plan::new(settings(&config)),
+        pools,
+        engine: parts.engine,
+        signals,
+        poller,
+        pid_path,
+        pid_file: None,
+        launcher: launcher.take(),
+        log_to_stderr,
+        events: Default::default(),
+        outcome: None,
+    }))
+}
+
+/// What must be installed.
+struct Parts {
+    engine: PathBuf,
+    /// The PHP executable of each pool.
+    executables: Vec<PathBuf>,
+}
+
+fn find_parts(config: &Config) -> Result<Parts, Diagnostic> {
+    let configured = |pool: &config::Pool| pool.php_binary.clone().or(config.global.php_binary.clone());
+    let executables = config.pools.iter().map(|pool| php::find_executable(configured(pool).as_deref()));
+    Ok(Parts { executables: executables.collect::<Result<_, _>>()?, engine: php::find_engine()? })
+}
+
+fn limit_master(global: &Global) -> Result<(), Diagnostic> {
+    let told = |name: &str, call: &str, value: i32| {
+        let advice = format!("Please check your system limits or decrease {name}");
+        let text = format!("failed to set {name} for this pool. {advice}. setrlimit({call}, {value})");
+        move |source: std::io::Error| system_error(text, &source)
+    };
+    if let Some(files) = u64::try_from(global.rlimit_files).ok().filter(|files| *files > 0) {
+        let failed = told("rlimit_files", "RLIMIT_NOFILE", global.rlimit_files);
+        process::limit_files(Limit::To(files)).map_err(failed)?;
+    }
+    if let Some(limit) = core_limit(global.rlimit_core) {
+        let value = match limit {
+            Limit::To(bytes) => bytes as i32,
+            Limit::Unlimited => -1,
+        };
+        process::limit_core(limit).map_err(told("rlimit_core", "RLIMIT_CORE", value))?;
+    }
+    Ok(())
+}
+
+/// `Ok(Ok)`: we are the master now. `Ok(Err)`: we were the launcher, and this is its exit code.
+fn go_to_background(log: &mut Log) -> Result<Result<Launcher, u8>, Diagnostic> {
+    let side = daemon::daemonize(PATIENCE).map_err(|source| system_error("failed to daemonize", &source))?;
+    let outcome = match side {
+        Side::Master(launcher) => return Ok(Ok(launcher)),
+        Side::Launcher(outcome) => outcome,
+    };
+    match &outcome {
+        Outcome::Success => {
+            let text = "I received a valid acknowledge from the master process, I can exit without error";
+            log.write(Level::Debug, text);
+        }
+        Outcome::Failure => log.write(Level::Debug, "The master process returned an error !"),
+        Outcome::Silent => log.write(Level::Error, "no data have been read from pipe"),
+        Outcome::TimedOut => {
+            let text = "the master process didn't send back its status (via the pipe to the calling process)";
+            log.write(Level::Error, text);
+        }
+        Outcome::Select(error) => log.write(Level::Error, format!("failed to select: {}", errno_text(error))),
+        Outcome::Read(error) => {
+            log.write(Level::Error, format!("failed to read from pipe: {}", errno_text(error)))
+        }
+    }
+    Ok(Err(if matches!(outcome, Outcome::Success) { exit_code::OK } else { exit_code::SOFTWARE }))
+}
+
+/// Session, priority, orphans.
+fn settle_master(global: &Global, log: &mut Log) -> Result<(), Diagnostic> {
+    daemon::own_session();
+    match global.process_priority {
+        Some(_) if !users::is_root() => {
+            let text = "'process.priority' directive is ignored when FPM is not running as root";
+            log.write(Level::Notice, text);
+        }
+        Some(nice) => process::set_priority(nice)
+            .map_err(|source| system_error("Unable to set priority for the master process", &source))?,
+        None => {}
+    }
+    process::adopt_orphans().map_err(|source| system_error("prctl(PR_SET_CHILD_SUBREAPER)", &source))
+}
+
+/// Identities of all pools, then their scoreboards, then their sockets; what was opened is removed if one fails.
+fn open_pools(
+    invocation: &Invocation,
+    config: &Config,
+    parts: &Parts,
+    log: &mut Log,
+) -> Result<Vec<Pool>, Diagnostic> {
+    let is_root = users::is_root();
+    let allow_root = invocation.options.allow_root;
+    let resolve = |pool| identity::resolve(pool, is_root, allow_root, log);
+    let identities = config.pools.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+    let boards = config.pools.iter().map(make_board).collect::<Result<Vec<_>, _>>()?;
+    let sockets = open_sockets(config, log)?;
+    let env = |name: &[u8]| config::Host::env(&config::System, name);
+    let around = Surroundings {
+        global: &config.global,
+        php: &invocation.php,
+        is_root,
+        master_pid: std::process::id(),
+        env: &env,
+    };
+    let mut pools = Vec::new();
+    let members = config.pools.iter().zip(identities).zip(boards).zip(sockets).zip(&parts.executables);
+    for ((((pool, identity), (board_fd, board)), socket), executable) in members {
+        note_process_manager(pool, log);
+        let described = spec::describe(pool, &identity, socket.is_tcp(), &around);
+        pools.push(Pool {
+            name: shown_name(&pool.name),
+            spec: board::message::encode(&described),
+            rights: rights(identity, &described),
+            executable: executable.clone(),
+            nice: pool.process_priority.filter(|_| is_root),
+            config: pool.clone(),
+            socket,
+            board_fd,
+            board,
+            server: None,
+            workers: Default::default(),
+        });
+    }
+    Ok(pools)
+}
+
+/// Rights to take before exec, unless PHP's start-up runs as root and the engine takes them.
+fn rights(identity: Identity, described: &board::PoolSpec) -> Option<Rights> {
+    let board::message::Identity { uid, gid, groups } =
+        identity.rights.filter(|_| described.identity.is_none())?;
+    Some(Rights { uid, gid, groups, keep_chroot: described.chroot.is_some() })
+}
+
+fn make_board(pool: &config::Pool) -> Result<(std::os::fd::OwnedFd, Board), Diagnostic> {
+    let kind = match pool.pm {
+        ProcessManager::Static => 0,
+        ProcessManager::Dynamic => 1,
+        ProcessManager::Ondemand => 2,
+    };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let slots = pool_settings(pool).slots() as usize;
+    Board::create(&pool.name, kind, slots, now.as_secs()).map_err(|source| {
+        error(format!(
+            "[pool {}] unable to allocate shared memory: {}",
+            shown_name(&pool.name),
+            errno_text(&source)
+        ))
+    })
+}
+
+fn open_sockets(config: &Config, log: &mut Log) -> Result<Vec<Socket>, Diagnostic> {
+    let mut sockets: Vec<Socket> = Vec::new();
+    for pool in &config.pools {
+        match socket::open(pool, log) {
+            Ok(socket) => sockets.push(socket),
+            Err(diagnostic) => {
+                sockets.iter().for_each(Socket::unlink);
+                return Err(diagnostic);
+            }
+        }
+    }
+    Ok(sockets)
+}
+
+fn note_process_manager(pool: &config::Pool, log: &mut Log) {
+    let kind = match pool.pm {
+        ProcessManager::Static => return,
+        ProcessManager::Dynamic => "dynamic",
+        ProcessManager::Ondemand => "ondemand",
+    };
+    let (name, count) = (shown_name(&pool.name), pool.pm_max_children);
+    let text =
+        format!("pm = {kind} is not built yet, {count} children (pm.max_children) run as with pm = static");
+    log.write(Level::Notice, format!("[pool {name}] {text}"));
+}
+
+fn watch_signals() -> Result<(Signals, Poller), Diagnostic> {
+    let watched = || {
+        let signals = Signals::collect(&SIGNALS)?;
+        let poller = Poller::new()?;
+        poller.watch(&signals, Source::Signals)?;
+        Ok((signals, poller))
+    };
+    watched().map_err(|source| system_error("failed to init signals", &source))
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        pools: config.pools.iter().map(pool_settings).collect(),
+        process_max: u32::try_from(config.global.process_max).unwrap_or(0),
+        process_control_timeout: config.global.process_control_timeout.duration().unwrap_or_default(),
+    }
+}
+
+fn pool_settings(pool: &config::Pool) -> PoolSettings {
+    PoolSettings { name: shown_name(&pool.name), workers: u32::try_from(pool.pm_max_children).unwrap_or(0) }
+}
