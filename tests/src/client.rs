@@ -1,5 +1,6 @@
 //! A blocking FastCGI client: one connection, requests built as a web server builds them, replies as they came. It can
-//! also write raw bytes, and it never repairs what the server sent.
+//! also write raw bytes, and it never repairs what the server sent: records are read by hand here, so that empty ones
+//! and their order can be compared.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -7,9 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use fastcgi::record::Role;
+
 use crate::server::Server;
 
-const BEGIN_REQUEST: u8 = 1;
 const END_REQUEST: u8 = 3;
 const PARAMS: u8 = 4;
 const STDIN: u8 = 5;
@@ -123,10 +125,10 @@ impl Request {
 
     /// The complete request as bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = record(BEGIN_REQUEST, &[0, 1, u8::from(self.keep), 0, 0, 0, 0, 0]);
+        let mut bytes = fastcgi::client::begin(1, Role::Responder, self.keep).to_vec();
         let mut block = Vec::new();
         for (name, value) in &self.params {
-            let pair = encode_pair(name.as_bytes(), value);
+            let pair = fastcgi::params::encode([(name.as_bytes(), value.as_slice())]);
             // A pair must not be split over two records: php-fpm takes that for malformed.
             if block.len() + pair.len() > 65_000 {
                 bytes.extend(record(PARAMS, &block));
@@ -144,19 +146,6 @@ impl Request {
         bytes.extend(record(STDIN, b""));
         bytes
     }
-}
-
-fn encode_pair(name: &[u8], value: &[u8]) -> Vec<u8> {
-    let mut pair = Vec::with_capacity(name.len() + value.len() + 8);
-    for length in [name.len(), value.len()] {
-        match u8::try_from(length) {
-            Ok(short) if short < 128 => pair.push(short),
-            _ => pair.extend((length as u32 | 0x8000_0000).to_be_bytes()),
-        }
-    }
-    pair.extend(name);
-    pair.extend(value);
-    pair
 }
 
 /// One record of request 1, padded to a multiple of eight.

@@ -172,7 +172,7 @@ fn socket_mode() {
     for mode in ["", "listen.mode = 0660", "listen.mode = 0600", "listen.mode = 0777"] {
         let config = if mode.is_empty() { "listen.mode = 0660".to_owned() } else { mode.to_owned() };
         let mut pair = Pair::start(&Setup::new().www(&config));
-        pair.same(&config, |server| socket_facts(server));
+        pair.same(&config, socket_facts);
         pair.finish();
     }
 }
@@ -189,7 +189,7 @@ fn socket_owner() {
         "listen.owner = 12345\nlisten.group = 54321",
     ] {
         let mut pair = Pair::start(&Setup::new().www(lines));
-        pair.same(lines, |server| socket_facts(server));
+        pair.same(lines, socket_facts);
         pair.finish();
     }
 }
