@@ -68,9 +68,8 @@ impl Server {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(format!("ended with {status}"));
             }
-            // The master, for cornac the fork server, and the workers.
-            let started = tree(self.pid()).len() > WORKERS;
-            if started && std::os::unix::net::UnixStream::connect(&self.socket).is_ok() {
+            let workers = tree(self.pid()).into_iter().filter(|&pid| is_worker(pid)).count();
+            if workers == WORKERS && std::os::unix::net::UnixStream::connect(&self.socket).is_ok() {
                 return Ok(());
             }
             sleep(Duration::from_millis(5));
@@ -95,6 +94,11 @@ impl Drop for Server {
         }
         let _ = self.child.wait();
     }
+}
+
+/// By the title that both servers give to the workers of the pool `www`.
+fn is_worker(pid: i32) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|title| title.starts_with(b"php-fpm: pool www"))
 }
 
 /// No access log and no other extras: what is left is the path of a request.

@@ -4,40 +4,32 @@
 
 #[path = "robustness/conversations.rs"]
 mod conversations;
+#[path = "robustness/peer.rs"]
+mod peer;
+#[path = "robustness/pool.rs"]
+mod pool;
 
-use std::collections::BTreeSet;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use cornac_tests::binary::same_on_both_sides;
 use cornac_tests::client::record;
-use cornac_tests::processes::Process;
-use cornac_tests::{Client, Request, Server, Setup, Side, wait};
-use nix::sys::socket::{setsockopt, sockopt};
+use cornac_tests::{Request, Server, Setup, Side};
 
 use conversations::{
     ABORT_REQUEST, BEGIN_REQUEST, FALSE_LENGTHS, GET_VALUES, MUTATIONS, Random, management, pair, records,
     valid,
 };
+use peer::{Leaving, read_to_end, talk};
+use pool::{MEET, Pool};
 
 const AT_ONCE: usize = 16;
 /// Workers of each pool; `www` listens on a unix socket, `tcp` on a port.
 const WORKERS: usize = 4;
-/// What a worker may grow by, in KiB, whatever it was sent.
-const GROWTH: u64 = 8 << 10;
 
-/// Waits until `of` workers are in it, so that each of them has to come.
-const MEET: &str = "<?php
-$file = __DIR__ . '/../tmp/' . $_GET['meeting'];
-file_put_contents($file, getmypid() . \"\\n\", FILE_APPEND | LOCK_EX);
-for ($i = 0; $i < 2000 && count(array_unique(file($file))) < (int)$_GET['of']; $i++) { usleep(5000); }
-echo getmypid();";
-
+/// Two pools with the same directives and scripts.
 fn setup(pool: &str) -> Setup {
     Setup::new()
         .www(pool)
@@ -48,19 +40,6 @@ fn setup(pool: &str) -> Setup {
         .script("large.php", "<?php for ($i = 0; $i < 64; $i++) { echo str_repeat('x', 1 << 20); }")
 }
 
-/// How the peer leaves.
-#[derive(Clone, Copy, Debug)]
-enum Leaving {
-    /// Closes at once, whatever was to come.
-    Close,
-    /// Closes its writing half and expects an end: an answer, or a closed connection.
-    HalfClose,
-    /// Reads until the server waits for more, then closes.
-    Read,
-    /// Resets the connection (TCP), or reads no more (unix socket).
-    Reset,
-}
-
 #[test]
 fn malformed_conversations() {
     let server = Server::start(Side::Subject, &setup(&format!("pm.max_children = {WORKERS}\n")));
@@ -69,22 +48,25 @@ fn malformed_conversations() {
     let seed = setting("CORNAC_ROBUSTNESS_SEED").unwrap_or(20_260_101);
     let count = setting("CORNAC_ROBUSTNESS_CONVERSATIONS").unwrap_or(1000) as usize;
     let next = AtomicUsize::new(0);
-    let failures: Vec<String> = thread::scope(|scope| {
+    let outcomes: Vec<Result<usize, String>> = thread::scope(|scope| {
         let talk = || {
             let numbers = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
             let numbers = numbers.take_while(|number| *number < count);
-            numbers.filter_map(|number| converse(&pools, seed, number).err()).collect::<Vec<_>>()
+            numbers.map(|number| converse(&pools, seed, number)).collect::<Vec<_>>()
         };
         let peers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(talk)).collect();
         peers.into_iter().flat_map(|peer| peer.join().expect("peer")).collect()
     });
+    let answered = outcomes.iter().filter(|outcome| matches!(outcome, Ok(1..))).count();
+    say(&format!("robustness: {} conversations, {answered} of them answered\n", outcomes.len()));
+    let failures: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
     assert!(failures.is_empty(), "seed {seed}:\n{}\n{}", failures.join("\n"), server.log());
     pools.iter().for_each(Pool::expect_unharmed);
     server.stop();
 }
 
 /// One conversation: first the short request cut at every byte, then mutations of longer ones.
-fn converse(pools: &[Pool; 2], seed: u64, number: usize) -> Result<(), String> {
+fn converse(pools: &[Pool; 2], seed: u64, number: usize) -> Result<usize, String> {
     let mut random = Random::new(seed, number);
     let pool = &pools[usize::from(number % 4 == 3)];
     let short = short_request(pool.server).encode();
@@ -118,136 +100,6 @@ fn mutated(random: &mut Random, server: &Server, number: usize) -> (&'static str
     let mut all = valid(random, &get, &post);
     mutate(random, &mut all);
     (what, all.concat())
-}
-
-/// Sends everything in so many pieces and leaves. `Err` if the server neither answers nor closes.
-fn talk(mut stream: UnixStream, bytes: &[u8], pieces: usize, leaving: Leaving) -> io::Result<()> {
-    for piece in bytes.chunks(bytes.len().div_ceil(pieces).max(1)) {
-        match stream.write_all(piece) {
-            Ok(()) => {}
-            Err(error) if is_silence(&error) => return Err(error),
-            Err(_closed) => break,
-        }
-    }
-    match leaving {
-        Leaving::Close => Ok(()),
-        Leaving::HalfClose => {
-            let _ = stream.shutdown(std::net::Shutdown::Write);
-            read_to_end(&mut stream)
-        }
-        Leaving::Read => {
-            stream.set_read_timeout(Some(Duration::from_millis(20)))?;
-            let _ = read_to_end(&mut stream);
-            Ok(())
-        }
-        Leaving::Reset => {
-            // Only TCP sends a reset; a unix socket just refuses what the server still writes.
-            let _ = setsockopt(&stream, sockopt::Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 });
-            let _ = stream.shutdown(std::net::Shutdown::Read);
-            Ok(())
-        }
-    }
-}
-
-/// Reads until the server closes. `Err` when it is silent instead.
-fn read_to_end(stream: &mut UnixStream) -> io::Result<()> {
-    let mut buffer = [0; 1 << 16];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if is_silence(&error) => return Err(error),
-            Err(_reset) => return Ok(()),
-        }
-    }
-}
-
-fn is_silence(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
-}
-
-/// A pool and what its workers were like before.
-struct Pool<'a> {
-    server: &'a Server,
-    name: &'static str,
-    workers: Vec<(Process, usize, u64)>,
-}
-
-impl<'a> Pool<'a> {
-    fn of(server: &'a Server, name: &'static str) -> Pool<'a> {
-        let mut pool = Pool { server, name, workers: Vec::new() };
-        // What a first request needs and keeps is there after this.
-        (0..2).for_each(|_| pool.expect_all_serve());
-        let workers = server.workers(name);
-        for worker in &workers {
-            // Sets VmHWM back to VmRSS (proc(5)), where that is allowed.
-            let _ = std::fs::write(format!("/proc/{}/clear_refs", worker.pid), "5");
-        }
-        pool.workers =
-            workers.into_iter().map(|one| (one, descriptors(one), kilobytes(one, "VmRSS"))).collect();
-        assert!(!pool.workers.is_empty());
-        pool
-    }
-
-    fn connect(&self) -> io::Result<UnixStream> {
-        let stream = match self.name {
-            // Nothing is done with it that a unix socket does not do too.
-            "tcp" => UnixStream::from(OwnedFd::from(TcpStream::connect(self.address())?)),
-            _ => UnixStream::connect(self.server.socket(self.name))?,
-        };
-        stream.set_read_timeout(Some(wait::PATIENCE))?;
-        stream.set_write_timeout(Some(wait::PATIENCE))?;
-        Ok(stream)
-    }
-
-    fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.server.port(0)).into()
-    }
-
-    fn client(&self) -> Client {
-        match self.name {
-            "tcp" => Client::tcp(self.address()).expect("connection"),
-            _ => Client::unix(&self.server.socket(self.name)),
-        }
-    }
-
-    /// As many requests at once as there are workers, each in another worker.
-    fn expect_all_serve(&self) {
-        static MEETINGS: AtomicUsize = AtomicUsize::new(0);
-        let meeting = MEETINGS.fetch_add(1, Ordering::Relaxed);
-        let workers: BTreeSet<String> =
-            self.server.workers(self.name).iter().map(|worker| worker.pid.to_string()).collect();
-        let script = format!("/meet.php?meeting=meeting-{meeting}&of={}", workers.len());
-        let request = Request::get(self.server, &script);
-        let answers: BTreeSet<String> = thread::scope(|scope| {
-            let peers: Vec<_> =
-                workers.iter().map(|_| scope.spawn(|| self.client().send(&request).body())).collect();
-            peers.into_iter().map(|peer| peer.join().expect("peer")).collect()
-        });
-        assert_eq!(answers, workers, "{}", self.server.log());
-    }
-
-    /// The same workers as before, all serving, with what they had before.
-    fn expect_unharmed(&self) {
-        self.expect_all_serve();
-        let before: Vec<Process> = self.workers.iter().map(|(worker, ..)| *worker).collect();
-        assert_eq!(self.server.workers(self.name), before, "workers ended:\n{}", self.server.log());
-        for &(worker, open, resident) in &self.workers {
-            let closed = wait::until(|| (descriptors(worker) <= open).then_some(()));
-            assert!(closed.is_some(), "{open} descriptors were open, now {}", descriptors(worker));
-            let peak = kilobytes(worker, "VmHWM");
-            assert!(peak <= resident + GROWTH, "a worker grew from {resident} to {peak} KiB");
-        }
-    }
-}
-
-fn descriptors(process: Process) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", process.pid)).map_or(0, Iterator::count)
-}
-
-fn kilobytes(process: Process, name: &str) -> u64 {
-    let line = process.status_line(name).unwrap_or_else(|| panic!("no {name}"));
-    line.trim_end_matches(" kB").parse().expect("a number")
 }
 
 /// A peer that stops, after these bytes.
