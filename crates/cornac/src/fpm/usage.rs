@@ -1,7 +1,6 @@
 //! php-fpm's usage text: scripts read it, so it is reproduced as it is.
 
-const OPTIONS: &str = "\
-  -c <path>|<file> Look for php.ini file in this directory
+const OPTIONS: &str = "  -c <path>|<file> Look for php.ini file in this directory
   -n               No php.ini file will be used
   -d foo[=bar]     Define INI entry foo with value 'bar'
   -e               Generate extended information for debugger/profiler
