@@ -204,5 +204,8 @@ fn max_requests() {
         let bodies: Vec<String> = (0..3).map(|_| client.send(&request).body()).collect();
         format!("{} {}", bodies.iter().all(|body| *body == bodies[0]), client.at_end())
     });
+    for server in pair.servers() {
+        server.wait_log_times(" started", 4);
+    }
     pair.finish();
 }
