@@ -37,7 +37,12 @@ impl Supervisor {
     }
 
     fn start_server(&mut self, pool: PoolId) {
-        let started = fork_server::start(&self.pools[pool], &self.engine).and_then(|server| {
+        let mut complaints = Vec::new();
+        let server = fork_server::start(&self.pools[pool], &self.engine, &mut complaints);
+        for complaint in complaints {
+            self.log.write(Level::Error, format!("[pool {}] {complaint}", self.pools[pool].name));
+        }
+        let started = server.and_then(|server| {
             let watched = || -> io::Result<()> {
                 if let Some(channel) = &server.channel {
                     self.poller.watch(channel, Source::Channel(pool))?;

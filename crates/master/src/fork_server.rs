@@ -13,7 +13,7 @@ use board::message::{TASK_VARIABLE, fds};
 use config::CoreLimit;
 use sys::channel::Channel;
 use sys::process::Limit;
-use sys::spawn::{self, Program, SpawnError};
+use sys::spawn::{self, LIMIT_CORE, LIMIT_FILES, Program, SpawnError};
 
 use crate::capture::{self, Capture, Style};
 use crate::log::errno_text;
@@ -32,48 +32,68 @@ pub(crate) struct ForkServer {
 /// Room in the title that a worker's own title needs.
 const TITLE_LENGTH: usize = 32;
 
-/// Starts the pool's fork server; an error is one sentence.
-pub(crate) fn start(pool: &Pool, engine: &Path) -> Result<ForkServer, String> {
-    let step = |name: &'static str| move |source: io::Error| SpawnError { step: name, source };
-    let attempt = || {
-        let (ours, theirs) = Channel::pair().map_err(step("socketpair"))?;
-        let (reader, writer) = capture::pipe().map_err(step("pipe"))?;
-        let spec = spec_file(&pool.spec).map_err(step("memfd_create"))?;
-        let path = c_string(pool.executable.as_os_str().as_bytes()).map_err(step("path"))?;
-        let fds = [
-            (theirs.as_fd(), fds::CONTROL),
-            (pool.socket.fd.as_fd(), fds::LISTENER),
-            (pool.board_fd.as_fd(), fds::BOARD),
-            (spec.as_fd(), fds::SPEC),
-        ];
-        let program = Program {
-            path: &path,
-            args: &arguments(&pool.config.name).map_err(step("arguments"))?,
-            env: &environment(engine, "pool").map_err(step("environment"))?,
-            stderr: writer.as_fd(),
-            fds: &fds,
-            files: u64::try_from(pool.config.rlimit_files).ok().filter(|files| *files > 0).map(Limit::To),
-            core: core_limit(pool.config.rlimit_core),
-            nice: pool.nice,
-            rights: pool.rights.as_ref(),
-            reads: Some(engine),
+/// Starts the pool's fork server. Sentences in `complaints` are worth an error line each but no obstacle: as with
+/// php-fpm a limit that cannot be set stays as it is. An error is one sentence.
+pub(crate) fn start(pool: &Pool, engine: &Path, complaints: &mut Vec<String>) -> Result<ForkServer, String> {
+    let files = u64::try_from(pool.config.rlimit_files).ok().filter(|files| *files > 0).map(Limit::To);
+    let (mut files, mut core) = (files, core_limit(pool.config.rlimit_core));
+    loop {
+        let error = match attempt(pool, engine, files, core) {
+            Ok(server) => return Ok(server),
+            Err(error) => error,
         };
-        let pid = spawn::spawn(&program)?;
-        let style = Style { speaker: format!("[pool {}] fork server", pool.name), decorated: true };
-        Ok(ForkServer { pid, channel: Some(ours), stderr: Capture::new(style, None, reader) })
-    };
-    attempt().map_err(|error| sentence(&error, pool, engine))
+        let text = sentence(&error, pool, engine);
+        match error.step {
+            LIMIT_FILES if files.is_some() => files = None,
+            LIMIT_CORE if core.is_some() => core = None,
+            _ => return Err(text),
+        }
+        complaints.push(text);
+    }
+}
+
+fn attempt(
+    pool: &Pool,
+    engine: &Path,
+    files: Option<Limit>,
+    core: Option<Limit>,
+) -> Result<ForkServer, SpawnError> {
+    let step = |name: &'static str| move |source: io::Error| SpawnError { step: name, source };
+    let (ours, theirs) = Channel::pair().map_err(step("socketpair"))?;
+    let (reader, writer) = capture::pipe().map_err(step("pipe"))?;
+    let spec = spec_file(&pool.spec).map_err(step("memfd_create"))?;
+    let path = c_string(pool.executable.as_os_str().as_bytes()).map_err(step("path"))?;
+    let fds = [
+        (theirs.as_fd(), fds::CONTROL),
+        (pool.socket.fd.as_fd(), fds::LISTENER),
+        (pool.board_fd.as_fd(), fds::BOARD),
+        (spec.as_fd(), fds::SPEC),
+    ];
+    let pid = spawn::spawn(&Program {
+        path: &path,
+        args: &arguments(&pool.config.name).map_err(step("arguments"))?,
+        env: &environment(engine, "pool").map_err(step("environment"))?,
+        stderr: writer.as_fd(),
+        fds: &fds,
+        files,
+        core,
+        nice: pool.nice,
+        rights: pool.rights.as_ref(),
+        reads: Some(engine),
+    })?;
+    let style = Style { speaker: format!("[pool {}] fork server", pool.name), decorated: true };
+    Ok(ForkServer { pid, channel: Some(ours), stderr: Capture::new(style, None, reader) })
 }
 
 fn sentence(SpawnError { step, source }: &SpawnError, pool: &Pool, engine: &Path) -> String {
     let cause = errno_text(source);
-    let limit = |name: &str| {
+    let limit = |name: &str, call: &str, value: i32| {
         let advice = format!("Please check your system limits or decrease {name}");
-        format!("failed to set {name} for this pool. {advice}. {step}: {cause}")
+        format!("failed to set {name} for this pool. {advice}. setrlimit({call}, {value}): {cause}")
     };
     match *step {
-        "setrlimit(RLIMIT_NOFILE)" => limit("rlimit_files"),
-        "setrlimit(RLIMIT_CORE)" => limit("rlimit_core"),
+        LIMIT_FILES => limit("rlimit_files", "RLIMIT_NOFILE", pool.config.rlimit_files),
+        LIMIT_CORE => limit("rlimit_core", "RLIMIT_CORE", core_number(pool.config.rlimit_core)),
         "setpriority" => format!("Unable to set priority for this new process: {cause}"),
         spawn::READS => format!("the pool's user cannot read the PHP engine {}: {cause}", engine.display()),
         _ => format!("cannot start {}: {step}: {cause}", pool.executable.display()),
@@ -86,6 +106,15 @@ pub(crate) fn core_limit(limit: CoreLimit) -> Option<Limit> {
         CoreLimit::Inherited => None,
         CoreLimit::Unlimited => Some(Limit::Unlimited),
         CoreLimit::Bytes(bytes) => Some(Limit::To(u64::try_from(bytes).unwrap_or(0))),
+    }
+}
+
+/// The limit as php-fpm prints it.
+pub(crate) fn core_number(limit: CoreLimit) -> i32 {
+    match limit {
+        CoreLimit::Inherited => 0,
+        CoreLimit::Unlimited => -1,
+        CoreLimit::Bytes(bytes) => bytes,
     }
 }
 

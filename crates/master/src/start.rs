@@ -13,7 +13,7 @@ use sys::signals::{self, Signals};
 use sys::spawn::Rights;
 use sys::{stdio, title, users};
 
-use crate::fork_server::core_limit;
+use crate::fork_server::{core_limit, core_number};
 use crate::identity::{self, Identity};
 use crate::load::{self, error, system_error};
 use crate::log::{Log, errno_text};
@@ -122,10 +122,7 @@ fn limit_master(global: &Global) -> Result<(), Diagnostic> {
         process::limit_files(Limit::To(files)).map_err(failed)?;
     }
     if let Some(limit) = core_limit(global.rlimit_core) {
-        let value = match limit {
-            Limit::To(bytes) => bytes as i32,
-            Limit::Unlimited => -1,
-        };
+        let value = core_number(global.rlimit_core);
         process::limit_core(limit).map_err(told("rlimit_core", "RLIMIT_CORE", value))?;
     }
     Ok(())

@@ -63,13 +63,19 @@ pub struct SpawnError {
 
 type Step = (&'static str, fn(&Program<'_>) -> io::Result<()>);
 
+/// Name of the step that sets RLIMIT_NOFILE.
+pub const LIMIT_FILES: &str = "setrlimit(RLIMIT_NOFILE)";
+
+/// Name of the step that sets RLIMIT_CORE.
+pub const LIMIT_CORE: &str = "setrlimit(RLIMIT_CORE)";
+
 /// Name of the step that looks whether `reads` is readable.
 pub const READS: &str = "open";
 
 /// In this order: limits and priority need root, the descriptors must not be in each other's way, rights go last.
 const STEPS: [Step; 8] = [
-    ("setrlimit(RLIMIT_NOFILE)", |program| program.files.map_or(Ok(()), limit_files)),
-    ("setrlimit(RLIMIT_CORE)", |program| program.core.map_or(Ok(()), limit_core)),
+    (LIMIT_FILES, |program| program.files.map_or(Ok(()), limit_files)),
+    (LIMIT_CORE, |program| program.core.map_or(Ok(()), limit_core)),
     ("setpriority", |program| program.nice.map_or(Ok(()), set_priority)),
     ("descriptors", place_descriptors),
     ("signals", |_| signals::reset_all()),
