@@ -40,6 +40,21 @@ fn stop_signals() {
 }
 
 #[test]
+fn systemd_interval() {
+    compare_runs("systemd interval", None, |side| {
+        let server = Server::start(side, &Setup::new());
+        server.stop();
+        server
+            .log()
+            .lines()
+            .filter_map(|line| line.split_once(']'))
+            .filter(|(_, text)| text.contains("systemd"))
+            .map(|(_, text)| text.to_owned())
+            .collect()
+    });
+}
+
+#[test]
 fn quit_lets_requests_finish() {
     compare_runs("SIGQUIT during a request", None, |side| {
         let server = Server::start(side, &slow().global("process_control_timeout = 10"));
