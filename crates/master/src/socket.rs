@@ -51,7 +51,6 @@ pub(crate) fn open(pool: &Pool, log: &mut Log) -> Result<Socket, Diagnostic> {
         Listen::Tcp { host, port } => open_tcp(&String::from_utf8_lossy(&host), port, pool, log),
         Listen::Port(port) => open_any(port, pool, log),
     }
-    .inspect(|_| log.write(Level::Debug, format!("[pool {}] socket opened", name(pool))))
 }
 
 fn name(pool: &Pool) -> std::borrow::Cow<'_, str> {

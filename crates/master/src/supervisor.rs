@@ -133,6 +133,8 @@ impl Supervisor {
                     Vec::new()
                 }
             };
+            // Signals first: what children do because of a Ctrl-C is no surprise then.
+            self.take_signals();
             ready.into_iter().for_each(|source| self.handle(source));
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 self.feed(Event::DeadlineReached);
@@ -156,7 +158,7 @@ impl Supervisor {
 
     fn handle(&mut self, source: Source) {
         match source {
-            Source::Signals => self.take_signals(),
+            Source::Signals => {}
             Source::Channel(pool) => self.take_reports(pool),
             Source::ServerOutput(pool) => self.drain_server(pool),
             Source::WorkerOutput(pool, slot, stream) => self.drain_worker(pool, slot, stream),
