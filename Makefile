@@ -23,7 +23,7 @@ run:
 test:
 	@scripts/setup.sh test
 	cargo build --release
-	cargo test --release --workspace
+	cargo test --workspace
 
 bench:
 	@scripts/setup.sh bench
