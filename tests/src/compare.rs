@@ -54,11 +54,21 @@ pub fn difference(reference: &str, subject: &str) -> Option<String> {
     let same_start = left.iter().zip(&right).take_while(|(a, b)| a == b).count();
     let rest = left.len().min(right.len()) - same_start;
     let same_end = left.iter().rev().zip(right.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
-    let mut text = format!("      first differing line: {}\n", same_start + 1);
+    let column = match (left.get(same_start), right.get(same_start)) {
+        (Some(a), Some(b)) => a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count(),
+        _ => 0,
+    };
+    let mut text = format!("      first differing line: {}, column {}\n", same_start + 1, column + 1);
+    // Of a long line the part around the difference.
+    let skip = column.saturating_sub(80);
     for (sign, lines) in [("php-fpm", &left), ("cornac ", &right)] {
         let lines = &lines[same_start..lines.len() - same_end];
-        for line in lines.iter().take(12) {
-            text.push_str(&format!("      {sign} | {}\n", line.chars().take(400).collect::<String>()));
+        for (number, line) in lines.iter().take(12).enumerate() {
+            let skip = if number == 0 { skip } else { 0 };
+            text.push_str(&format!(
+                "      {sign} | {}\n",
+                line.chars().skip(skip).take(300).collect::<String>()
+            ));
         }
         if lines.len() > 12 {
             text.push_str(&format!("      {sign} | … {} more lines\n", lines.len() - 12));

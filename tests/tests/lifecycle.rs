@@ -129,6 +129,7 @@ fn workers_killed_from_outside() {
     let mut pair = Pair::start(&Setup::new().script("pid.php", "<?php echo getmypid();"));
     for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGSEGV] {
         pair.same(signal.as_str(), |server| {
+            server.get("/pid.php");
             let before = server.workers("www");
             before.iter().for_each(|worker| worker.signal(signal));
             wait::until(|| (!before.iter().any(|worker| worker.lives())).then_some(()))

@@ -63,7 +63,11 @@ fn priority() {
         return;
     }
     let mut pair = Pair::start(&Setup::new().global("process.priority = 3").www("process.priority = 7"));
-    pair.same("worker", |server| nice(server.workers("www")[0].pid));
+    pair.same("worker", |server| {
+        // A worker that has answered is there, and has its title.
+        server.get("/missing.php");
+        server.workers("www").first().map_or_else(|| "no worker".into(), |worker| nice(worker.pid))
+    });
     pair.same("master", |server| nice(server.master()));
     pair.finish();
 }
