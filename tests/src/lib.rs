@@ -4,7 +4,13 @@
 //!
 //! Environment: `CORNAC_BIN` names the executable under test, `CORNAC_TEST_SUBJECT` puts any other binary in its place
 //! (php-fpm itself, to check the tests), `CORNAC_TEST_REFERENCE` the reference, `CORNAC_CASE` runs only the cases
-//! whose name contains it, `CORNAC_KEEP` keeps the temporary folders.
+//! whose name contains it, `CORNAC_SHOW` prints what php-fpm answered, `CORNAC_KEEP` keeps the temporary folders.
+//!
+//! ```text
+//! cargo test -p cornac-tests --test headers                                    # one theme
+//! cargo test -p cornac-tests --test headers status_and_headers                 # one group of cases
+//! CORNAC_CASE="Location after 201" cargo test -p cornac-tests --test headers   # one case
+//! ```
 
 pub mod binary;
 pub mod case;
