@@ -58,7 +58,9 @@ static int replace(const char *name, size_t name_length, const char *value, size
 		return 0;
 	}
 	entry->value = copy;
-	entry->modifiable = mode;
+	if (mode == ZEND_INI_SYSTEM) {
+		entry->modifiable = mode; /* scripts cannot change it any more */
+	}
 	return 0;
 }
 
@@ -125,20 +127,20 @@ static void pass_entry(zval *name, zval *value, zval *key, int kind, void *argum
 		return;
 	}
 	if (kind != ZEND_INI_PARSER_ENTRY) {
-		cornac_log(SHIM_ERROR, "Passing INI directive through FastCGI: only classic entries are allowed");
+		cornac_log_quietly(SHIM_ERROR, "Passing INI directive through FastCGI: only classic entries are allowed");
 		return;
 	}
 	if (Z_STRLEN_P(name) == 0) {
-		cornac_log(SHIM_ERROR, "Passing INI directive through FastCGI: empty key");
+		cornac_log_quietly(SHIM_ERROR, "Passing INI directive through FastCGI: empty key");
 		return;
 	}
 	if (!value) {
-		cornac_log(SHIM_ERROR, "Passing INI directive through FastCGI: empty value for key '%s'", Z_STRVAL_P(name));
+		cornac_log_quietly(SHIM_ERROR, "Passing INI directive through FastCGI: empty value for key '%s'", Z_STRVAL_P(name));
 		return;
 	}
 	struct shim_text setting = {Z_STRVAL_P(name), Z_STRLEN_P(name)};
 	if (replace(setting.start, setting.length, Z_STRVAL_P(value), Z_STRLEN_P(value), passed->mode, true) < 0) {
-		cornac_log(SHIM_ERROR, "Passing INI directive through FastCGI: unable to set '%s'", setting.start);
+		cornac_log_quietly(SHIM_ERROR, "Passing INI directive through FastCGI: unable to set '%s'", setting.start);
 	} else if (Z_STRLEN_P(value)) {
 		passed->retire |= disable(setting, Z_STRVAL_P(value));
 	}

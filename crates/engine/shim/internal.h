@@ -51,7 +51,15 @@ extern bool cornac_is_worker;
 
 /* sapi.c */
 void cornac_hook_environment(void);
-void cornac_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Logs, also to the web server; what it returns says whether that is still there. */
+int cornac_log_quietly(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same, and ends the script if the web server is gone: only while a request is active in PHP. */
+#define cornac_log(...) \
+	do { \
+		if (cornac_log_quietly(__VA_ARGS__) == SHIM_ABORTED) { \
+			php_handle_aborted_connection(); \
+		} \
+	} while (0)
 
 /* user_ini.c: [HOST=], [PATH=] sections and .user.ini files of a request */
 int cornac_activate_directory_ini(void);

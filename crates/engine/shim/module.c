@@ -70,7 +70,9 @@ PHP_FUNCTION(fpm_get_status)
 
 	ZEND_PARSE_PARAMETERS_NONE();
 
-	cornac_calls->status(&status);
+	if (!cornac_calls->status(&status)) {
+		RETURN_FALSE;
+	}
 	array_init(return_value);
 	add_text(return_value, "pool", status.pool);
 	add_text(return_value, "process-manager", status.process_manager);
@@ -89,6 +91,7 @@ PHP_FUNCTION(fpm_get_status)
 
 	array_init(&workers);
 	for (size_t i = 0; i < status.slot_count; i++) {
+		slot = (struct shim_slot) {0};
 		cornac_calls->slot(i, &slot);
 		if (slot.used) {
 			add_worker(&workers, &slot);

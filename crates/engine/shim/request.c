@@ -39,8 +39,8 @@ static void answer(int status, const char *page)
 
 static void open_failed(int error)
 {
-	cornac_log(SHIM_ERROR, "Unable to open primary script: %s (%s)",
-		SG(request_info).path_translated, strerror(error));
+	/* PHP has dropped its own copy of the path. */
+	cornac_log(SHIM_ERROR, "Unable to open primary script: %s (%s)", cornac_request->script, strerror(error));
 	if (error == EACCES) {
 		answer(403, "Access denied.\n");
 	} else {
@@ -114,24 +114,28 @@ static void drop_script_path(void)
 }
 
 /* A bailout that nothing inside caught: finish what can be finished, the process ends afterwards. */
-static void recover(void)
+static void recover(bool started)
 {
 	zend_first_try {
 		drop_script_path();
-		php_request_shutdown(NULL);
+		if (started) {
+			php_request_shutdown(NULL);
+		}
 	} zend_end_try();
 }
 
 enum shim_outcome shim_request_run(const struct shim_request *request)
 {
 	volatile enum shim_outcome outcome = SHIM_BROKEN;
+	volatile bool started = false;
 
 	zend_first_try {
 		begin(request);
 		bool retire = cornac_request_ini_begin(request->php_value, request->php_admin_value);
 		cornac_calls->request_started(request->request, SG(request_info).auth_user, request->request_uri,
-			request->script);
+			request->script, retire);
 		if (php_request_startup() == SUCCESS) {
+			started = true;
 			respond(request);
 			cornac_calls->script_ended(request->request, SG(sapi_headers).http_response_code,
 				zend_memory_peak_usage(true));
@@ -141,7 +145,7 @@ enum shim_outcome shim_request_run(const struct shim_request *request)
 			outcome = retire ? SHIM_RETIRE : SHIM_SERVED;
 		}
 	} zend_catch {
-		recover();
+		recover(started);
 	} zend_end_try();
 	end();
 	return outcome;

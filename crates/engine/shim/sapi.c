@@ -1,6 +1,6 @@
 /*
- * The SAPI `fpm-fcgi`: PHP's questions and output of a request, passed on to Rust. Runs in a worker, and
- * in the fork server during start-up, when there is no request and output goes to stderr.
+ * The SAPI `fpm-fcgi`: PHP's questions and output of a request, passed on to Rust. Without a request (PHP's
+ * start-up, the tasks behind -v -i -m) output goes to stdout, in a worker to stderr.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@ static void *context(void)
 	return cornac_request ? cornac_request->request : NULL;
 }
 
-void cornac_log(int level, const char *format, ...)
+int cornac_log_quietly(int level, const char *format, ...)
 {
 	char text[2048];
 	va_list arguments;
@@ -30,9 +30,7 @@ void cornac_log(int level, const char *format, ...)
 	if (length >= (int) sizeof text) {
 		length = sizeof text - 1;
 	}
-	if (cornac_calls->log(context(), level, text, length, cornac_settings.logging) == SHIM_ABORTED) {
-		php_handle_aborted_connection();
-	}
+	return cornac_calls->log(context(), level, text, length, cornac_settings.logging);
 }
 
 static int startup(sapi_module_struct *module)
@@ -60,7 +58,8 @@ static int deactivate(void)
 static size_t ub_write(const char *text, size_t length)
 {
 	if (!context()) {
-		return write(cornac_is_worker ? STDERR_FILENO : STDOUT_FILENO, text, length);
+		ssize_t written = write(cornac_is_worker ? STDERR_FILENO : STDOUT_FILENO, text, length);
+		return written < 0 ? 0 : written;
 	}
 	int64_t written = cornac_calls->write(context(), text, length);
 	if (written < 0) {
@@ -72,6 +71,9 @@ static size_t ub_write(const char *text, size_t length)
 
 static void flush(void *server_context)
 {
+#if PHP_VERSION_ID >= 80400
+	sapi_send_headers();
+#endif
 	if (context() && cornac_calls->flush(context()) == SHIM_ABORTED) {
 		php_handle_aborted_connection();
 	}

@@ -68,11 +68,12 @@ struct shim_calls {
 	const struct shim_param *(*params)(void *request, size_t *count);
 	int (*log)(void *request, int level, const char *text, size_t length, bool to_peer);
 	int (*finish)(void *request);
-	/* User of Basic authentication, request URI, script; each may be NULL. */
-	void (*request_started)(void *request, const char *user, const char *uri, const char *script);
+	/* User of Basic authentication, request URI, script, each may be NULL; the process must not serve another
+	 * request. */
+	void (*request_started)(void *request, const char *user, const char *uri, const char *script, bool retire);
 	void (*script_starting)(void *request);
 	void (*script_ended)(void *request, int status, uint64_t peak_memory);
-	void (*status)(struct shim_status *status);
+	bool (*status)(struct shim_status *status); /* false outside a worker */
 	void (*slot)(size_t index, struct shim_slot *slot);
 };
 

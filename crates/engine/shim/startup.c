@@ -10,6 +10,17 @@
 const struct shim_calls *cornac_calls;
 bool cornac_is_worker;
 
+/* The lines of both; of two for one setting the later one wins. */
+static char *join(char *command_line, const char *pool)
+{
+	char *both;
+
+	if (!pool) {
+		return command_line;
+	}
+	return asprintf(&both, "%s%s", command_line ? command_line : "", pool) < 0 ? command_line : both;
+}
+
 int shim_startup(const struct shim_startup *options, const struct shim_calls *calls)
 {
 	struct php_ini_builder builder;
@@ -25,10 +36,7 @@ int shim_startup(const struct shim_startup *options, const struct shim_calls *ca
 	for (size_t i = 0; i < options->define_count; i++) {
 		php_ini_builder_define(&builder, options->defines[i]);
 	}
-	if (options->pool_ini) {
-		php_ini_builder_unquoted(&builder, "", 0, options->pool_ini, strlen(options->pool_ini));
-	}
-	cornac_sapi.ini_entries = php_ini_builder_finish(&builder);
+	cornac_sapi.ini_entries = join(php_ini_builder_finish(&builder), options->pool_ini);
 	cornac_sapi.php_ini_path_override = options->ini_path ? strdup(options->ini_path) : NULL;
 	cornac_sapi.php_ini_ignore = options->no_ini;
 	cornac_sapi.php_ini_ignore_cwd = 1;

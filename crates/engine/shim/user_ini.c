@@ -12,13 +12,6 @@ struct directory_ini {
 
 static HashTable directories; /* script directory with slash -> struct directory_ini */
 
-static void drop_value(zval *value)
-{
-	if (Z_TYPE_P(value) == IS_STRING) {
-		free(Z_STR_P(value));
-	}
-}
-
 static void drop_directory(zval *value)
 {
 	struct directory_ini *directory = Z_PTR_P(value);
@@ -44,7 +37,7 @@ static struct directory_ini *find_directory(const char *path, size_t length)
 	if (!directory) {
 		directory = pemalloc(sizeof *directory, 1);
 		directory->expires = 0;
-		zend_hash_init(&directory->settings, 0, NULL, drop_value, 1);
+		zend_hash_init(&directory->settings, 0, NULL, config_zval_dtor, 1);
 		zend_hash_str_update_ptr(&directories, path, length, directory);
 	}
 	return directory;

@@ -1,7 +1,7 @@
 //! How the engine gets control: it interposes the C library's `__libc_start_main`, which every dynamic
 //! executable calls first. Without a task in the environment it steps aside and the host program runs.
 
-use std::ffi::{CStr, OsString, c_char, c_int, c_void};
+use std::ffi::{CStr, OsStr, OsString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStringExt;
 
 use board::message::TASK_VARIABLE;
@@ -73,7 +73,7 @@ pub(crate) fn remove_variable(name: &str) {
 }
 
 /// Sets a variable of the environment.
-pub(crate) fn set_variable(name: &str, value: OsString) {
+pub(crate) fn set_variable(name: impl AsRef<OsStr>, value: OsString) {
     // SAFETY: this process has one thread.
     unsafe { std::env::set_var(name, value) };
 }

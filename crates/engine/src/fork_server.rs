@@ -1,11 +1,11 @@
 //! The fork server of a pool: starts PHP once, then only forks workers, reaps them and reports to the
 //! master. Runs no request. Ends when the master closes the channel.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Instant;
 
 use board::message::{IniEntry, Order, PoolSpec, Report, decode, encode, fds};
@@ -82,6 +82,8 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
         php::disable_module_functions(c"pcntl");
     }
     confine::apply(spec).map_err(|failed| unusable(failed.to_string()))?;
+    // A change of user takes the parent-death signal away.
+    orphan::watch(spec.master_pid as i32, spec.master_pid as i32);
     apply_ini(&spec.ini);
     set_environment(spec);
     Ok(ForkServer {
@@ -133,14 +135,29 @@ fn startup_of(spec: &PoolSpec) -> php::Startup {
     for entry in spec.ini.iter().filter(|entry| is_extension(entry) || (entry.admin && !is_disabling(entry)))
     {
         lines.extend_from_slice(&entry.name);
-        lines.extend_from_slice(b"=\"");
-        lines.extend(entry.value.iter().flat_map(|byte| match byte {
-            b'"' | b'\\' | b'$' => vec![b'\\', *byte],
-            byte => vec![*byte],
-        }));
-        lines.extend_from_slice(b"\"\n");
+        lines.push(b'=');
+        append_quoted(&mut lines, &entry.value);
+        lines.push(b'\n');
     }
     php::Startup { pool_ini: (!lines.is_empty()).then(|| c_string(&lines)), ..Default::default() }
+}
+
+/// In single quotes nothing has a meaning; a value that holds one goes into double quotes.
+fn append_quoted(lines: &mut Vec<u8>, value: &[u8]) {
+    if !value.is_empty() && !value.contains(&b'\'') {
+        lines.push(b'\'');
+        lines.extend_from_slice(value);
+        lines.push(b'\'');
+        return;
+    }
+    lines.push(b'"');
+    for byte in value {
+        if matches!(byte, b'"' | b'\\') {
+            lines.push(b'\\');
+        }
+        lines.push(*byte);
+    }
+    lines.push(b'"');
 }
 
 fn is_extension(entry: &IniEntry) -> bool {
@@ -172,9 +189,8 @@ fn set_environment(spec: &PoolSpec) {
         unsafe { libc::clearenv() };
     }
     for (name, value) in &spec.env {
-        let name = String::from_utf8_lossy(name);
-        if !name.is_empty() && !name.contains(['=', '\0']) && !value.contains(&0) {
-            entry::set_variable(&name, OsString::from_vec(value.clone()));
+        if !name.is_empty() && !name.iter().any(|byte| matches!(byte, b'=' | 0)) && !value.contains(&0) {
+            entry::set_variable(OsStr::from_bytes(name), OsString::from_vec(value.clone()));
         }
     }
 }
@@ -222,9 +238,7 @@ impl ForkServer {
                 true
             }
             Ok(Received::Closed) => false,
-            Err(error) => {
-                matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted)
-            }
+            Err(error) => !matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::NotConnected),
         }
     }
 
@@ -232,20 +246,20 @@ impl ForkServer {
         if slot as usize >= self.board.slots().len() {
             return;
         }
+        let parent = nix::unistd::getpid().as_raw();
         // SAFETY: this process has one thread; the child goes on in `become_worker`, which never returns.
         match unsafe { fork() } {
             Ok(ForkResult::Parent { child }) => {
                 self.children.push((child.as_raw(), slot));
                 report(self.master, &Report::Forked { slot, pid: child.as_raw() as u32 });
             }
-            Ok(ForkResult::Child) => self.become_worker(slot, output),
+            Ok(ForkResult::Child) => self.become_worker(slot, parent, output),
             Err(errno) => report(self.master, &Report::ForkFailed { slot, errno: errno as i32 }),
         };
     }
 
-    fn become_worker(&self, slot: u32, output: Vec<OwnedFd>) -> ! {
-        let fork_server = nix::unistd::getppid().as_raw();
-        orphan::watch(self.spec.master_pid as i32, fork_server);
+    fn become_worker(&self, slot: u32, parent: i32, output: Vec<OwnedFd>) -> ! {
+        orphan::watch(self.spec.master_pid as i32, parent);
         for fd in [self.master.as_fd().as_raw_fd(), self.signals.as_raw_fd()] {
             // SAFETY: the descriptor is the fork server's and never used in this process, which never
             // returns to where its owner would close it.

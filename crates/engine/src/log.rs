@@ -1,6 +1,7 @@
 //! Log lines of engine processes. In the fork server they go to the master, which writes the error log; in
 //! a worker to its stderr, without time stamp, as php-fpm's workers do.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
@@ -35,13 +36,13 @@ impl Level {
         }
     }
 
-    fn label(self) -> &'static str {
+    fn prefix(self) -> &'static str {
         match self {
-            Level::Debug => "DEBUG",
-            Level::Notice => "NOTICE",
-            Level::Warning => "WARNING",
-            Level::Error => "ERROR",
-            Level::Alert => "ALERT",
+            Level::Debug => "DEBUG: ",
+            Level::Notice => "NOTICE: ",
+            Level::Warning => "WARNING: ",
+            Level::Error => "ERROR: ",
+            Level::Alert => "ALERT: ",
         }
     }
 }
@@ -63,26 +64,26 @@ pub(crate) fn write(level: Level, text: &[u8]) {
     if (level as u8) < LOWEST.load(Relaxed) {
         return;
     }
+    let text = cut(level, text);
     match MASTER.get().filter(|_| !IN_WORKER.load(Relaxed)) {
         Some(master) => {
-            let text = String::from_utf8_lossy(&text[..text.len().min(LIMIT.load(Relaxed))]).into_owned();
+            let text = String::from_utf8_lossy(&text).into_owned();
             let _ = master.send(&encode(&Report::Log { level: level as u8, text }), &[]);
         }
-        None => write_stderr(level, text),
+        None => {
+            // One `write` a line, so that lines of several workers do not mix.
+            let line = [level.prefix().as_bytes(), &text, b"\n"].concat();
+            let _ = std::io::stderr().lock().write_all(&line);
+        }
     }
 }
 
-/// One `write` a line, so that lines of several workers do not mix; longer ones are cut at `log_limit`.
-fn write_stderr(level: Level, text: &[u8]) {
-    let limit = LIMIT.load(Relaxed);
-    let mut line = Vec::with_capacity(limit + 16);
-    line.extend_from_slice(level.label().as_bytes());
-    line.extend_from_slice(b": ");
-    line.extend_from_slice(text);
-    if line.len() > limit {
-        line.truncate(limit.saturating_sub(3));
-        line.extend_from_slice(b"...");
+/// The text cut so that its line, with level and newline, is no longer than `log_limit`. Messages to the web
+/// server are cut alike.
+pub(crate) fn cut(level: Level, text: &[u8]) -> Cow<'_, [u8]> {
+    let room = LIMIT.load(Relaxed).saturating_sub(level.prefix().len() + 1);
+    if text.len() <= room {
+        return Cow::Borrowed(text);
     }
-    line.push(b'\n');
-    let _ = std::io::stderr().lock().write_all(&line);
+    Cow::Owned([&text[..room.saturating_sub(3)], b"..."].concat())
 }

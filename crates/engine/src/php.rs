@@ -104,11 +104,12 @@ pub(crate) struct Calls {
     pub(crate) params: extern "C" fn(*mut c_void, *mut usize) -> *const Param,
     pub(crate) log: extern "C" fn(*mut c_void, c_int, *const c_char, usize, bool) -> c_int,
     pub(crate) finish: extern "C" fn(*mut c_void) -> c_int,
-    /// User of Basic authentication, request URI, script; each may be null.
-    pub(crate) request_started: extern "C" fn(*mut c_void, *const c_char, *const c_char, *const c_char),
+    /// User of Basic authentication, request URI, script, each may be null; the process must not serve
+    /// another request.
+    pub(crate) request_started: extern "C" fn(*mut c_void, *const c_char, *const c_char, *const c_char, bool),
     pub(crate) script_starting: extern "C" fn(*mut c_void),
     pub(crate) script_ended: extern "C" fn(*mut c_void, c_int, u64),
-    pub(crate) status: extern "C" fn(*mut Status),
+    pub(crate) status: extern "C" fn(*mut Status) -> bool,
     pub(crate) slot: extern "C" fn(usize, *mut SlotStatus),
 }
 

@@ -43,8 +43,8 @@ pub(super) struct Connection {
     end: usize,
     /// How long the peer may stall; `None`: for ever.
     patience: Option<Duration>,
-    /// When the current request's first byte was read.
-    first_byte: Instant,
+    /// When the current request began.
+    request_began: Instant,
 }
 
 impl Connection {
@@ -57,7 +57,7 @@ impl Connection {
             start: 0,
             end: 0,
             patience: (!patience.is_zero()).then_some(patience),
-            first_byte: Instant::now(),
+            request_began: Instant::now(),
         }
     }
 
@@ -68,6 +68,11 @@ impl Connection {
         self.no_delay = false;
         self.start = 0;
         self.end = 0;
+    }
+
+    /// A request begins: from now on its parameters have to arrive.
+    pub(super) fn start_deadline(&mut self) {
+        self.request_began = Instant::now();
     }
 
     /// The descriptor for `poll`, or -1.
@@ -104,7 +109,9 @@ impl Connection {
         }
         let patience = match wait {
             Wait::FirstByte => Some(self.patience.map_or(FIRST_BYTE, |patience| patience.min(FIRST_BYTE))),
-            Wait::Params => self.patience.map(|patience| patience.saturating_sub(self.first_byte.elapsed())),
+            Wait::Params => {
+                self.patience.map(|patience| patience.saturating_sub(self.request_began.elapsed()))
+            }
             Wait::Body => self.patience,
         };
         let fd = self.raw();
@@ -114,9 +121,6 @@ impl Connection {
             Ok(0) | Err(Gone) => Err(Gone),
             Ok(count) => {
                 self.end = count;
-                if wait == Wait::FirstByte {
-                    self.first_byte = Instant::now();
-                }
                 Ok(())
             }
         }
@@ -222,9 +226,8 @@ pub(super) fn poll_raw<const N: usize>(
     timeout: PollTimeout,
 ) -> nix::Result<[bool; N]> {
     let mut entries = fds.map(|fd| libc::pollfd { fd, events: wanted.bits(), revents: 0 });
-    let milliseconds = timeout.as_millis().map_or(-1, |milliseconds| milliseconds as libc::c_int);
     // SAFETY: the array has N entries.
-    let result = unsafe { libc::poll(entries.as_mut_ptr(), N as libc::nfds_t, milliseconds) };
+    let result = unsafe { libc::poll(entries.as_mut_ptr(), N as libc::nfds_t, libc::c_int::from(timeout)) };
     Errno::result(result)?;
     Ok(entries.map(|entry| entry.revents != 0))
 }

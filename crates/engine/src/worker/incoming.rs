@@ -1,9 +1,10 @@
 //! The request as it comes in: records from the connection become parameters, then body bytes when PHP
 //! asks for them.
 
+use std::io::IoSlice;
+
 use fastcgi::params::Pairs;
-use fastcgi::record::Role;
-use fastcgi::server::{Begin, Event, Limits, Server};
+use fastcgi::server::{Answer, Begin, Event, Limits, Server};
 
 use super::connection::{Connection, Gone, Wait};
 use super::params::Params;
@@ -13,7 +14,6 @@ const KEPT_ROOM: usize = 64 * 1024;
 
 pub(super) struct Incoming {
     server: Server,
-    begin: Option<Begin>,
     /// Content of the PARAMS records so far.
     stream: Vec<u8>,
     pub(super) params: Params,
@@ -25,7 +25,6 @@ impl Default for Incoming {
     fn default() -> Incoming {
         Incoming {
             server: Server::new(Limits::default()),
-            begin: None,
             stream: Vec::new(),
             params: Params::default(),
             broken: false,
@@ -36,7 +35,6 @@ impl Default for Incoming {
 impl Incoming {
     /// For the next request on the same connection.
     pub(super) fn reset(&mut self) {
-        self.begin = None;
         self.stream.clear();
         self.stream.shrink_to(KEPT_ROOM);
         self.params.reset();
@@ -48,14 +46,34 @@ impl Incoming {
         self.broken = false;
     }
 
-    /// The request, once its BEGIN_REQUEST has been read.
-    pub(super) fn begin(&self) -> Option<Begin> {
-        self.begin
-    }
-
     /// The application is through with the request.
     pub(super) fn end(&mut self) {
         self.server.end_request();
+    }
+
+    /// Nothing of a next request has been read.
+    pub(super) fn is_idle(&self) -> bool {
+        self.server.between_records()
+    }
+
+    /// Looks for the next BEGIN_REQUEST in what has been read. What is left of the last request is skipped.
+    pub(super) fn take_begin(&mut self, connection: &mut Connection) -> Result<Option<Begin>, Gone> {
+        while connection.has_input() {
+            let (used, event) = self.server.next(connection.input()).map_err(|_| Gone)?;
+            let mut answer = None;
+            let mut found = None;
+            match event {
+                Some(Event::Begin(begin)) => found = Some(begin),
+                Some(Event::Answer(reply)) => answer = Some(reply),
+                _ => {}
+            }
+            connection.consume(used);
+            send_answer(connection, answer)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// Reads until the parameters are complete. An error means that the connection is of no use any more.
@@ -66,21 +84,14 @@ impl Incoming {
             let mut answer = None;
             let mut complete = false;
             match event {
-                Some(Event::Begin(begin)) => self.begin = Some(begin),
                 Some(Event::Params(piece)) => self.stream.extend_from_slice(piece),
                 Some(Event::ParamsEnd) => complete = true,
                 Some(Event::Abort { .. }) => return Err(Gone),
                 Some(Event::Answer(reply)) => answer = Some(reply),
-                Some(Event::Stdin(_) | Event::StdinEnd) | None => {}
+                Some(Event::Begin(_) | Event::Stdin(_) | Event::StdinEnd) | None => {}
             }
             connection.consume(used);
-            if let Some(reply) = answer {
-                connection.send(&mut [std::io::IoSlice::new(reply.bytes())])?;
-                if reply.close() {
-                    connection.close(false);
-                    return Err(Gone);
-                }
-            }
+            send_answer(connection, answer)?;
             if complete {
                 return self.take_params();
             }
@@ -88,12 +99,8 @@ impl Incoming {
     }
 
     fn take_params(&mut self) -> Result<(), Gone> {
-        let role = match self.begin.map(|begin| begin.role) {
-            Some(Role::Authorizer) => b"AUTHORIZER".as_slice(),
-            Some(Role::Filter) => b"FILTER",
-            _ => b"RESPONDER",
-        };
-        self.params.set(b"FCGI_ROLE", role);
+        // The codec refuses other roles.
+        self.params.set(b"FCGI_ROLE", b"RESPONDER");
         for pair in Pairs::new(&self.stream) {
             let (name, value) = pair.map_err(|_| Gone)?;
             self.params.set(name, value);
@@ -134,9 +141,7 @@ impl Incoming {
             _ => {}
         }
         connection.consume(used);
-        if let Some(reply) = answer {
-            connection.send(&mut [std::io::IoSlice::new(reply.bytes())])?;
-        }
+        send_answer(connection, answer)?;
         Ok(count)
     }
 
@@ -155,4 +160,15 @@ impl Incoming {
     pub(super) fn is_complete(&self) -> bool {
         self.server.stdin_ended()
     }
+}
+
+/// Sends what the protocol itself answers; after a refusal that ends the connection there is nothing to read.
+fn send_answer(connection: &mut Connection, answer: Option<Answer>) -> Result<(), Gone> {
+    let Some(answer) = answer else { return Ok(()) };
+    connection.send(&mut [IoSlice::new(answer.bytes())])?;
+    if answer.close() {
+        connection.close(false);
+        return Err(Gone);
+    }
+    Ok(())
 }

@@ -6,18 +6,19 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use board::message::PoolSpec;
-use board::scoreboard::{Board, Slot, Stage};
+use board::scoreboard::Stage;
 use nix::errno::Errno;
 use nix::poll::{PollFlags, PollTimeout};
 use nix::sys::socket::{SockaddrStorage, getpeername};
 
-use super::connection::{Connection, poll_raw};
-use super::quit;
+use super::connection::{Connection, Gone, poll_raw};
+use super::{Place, quit};
 use crate::log::{self, Level};
 
-/// How long a kept connection may wait before the queue is looked at again, in milliseconds, while another
-/// worker is about to take what is queued.
-const ANOTHER_TAKES_IT: u16 = 10;
+/// While another worker is about to take what is queued, the queue is looked at again after this time, so
+/// many times at most.
+const LOOK_AGAIN_MS: u8 = 5;
+const LOOKS: u32 = 20;
 
 pub(super) struct Listener {
     fd: RawFd,
@@ -36,8 +37,8 @@ pub(super) enum Accepted {
 }
 
 impl Listener {
-    /// `None`, and a line in the log, if the configuration allows nobody.
-    pub(super) fn new(fd: RawFd, spec: &PoolSpec) -> Option<Listener> {
+    /// A configuration that allows nobody gets a line in the log.
+    pub(super) fn new(fd: RawFd, spec: &PoolSpec) -> Listener {
         let allowed = match &spec.allowed_clients {
             Some(clients) if spec.tcp => Some(parse_allowed(clients)),
             _ => None,
@@ -45,7 +46,7 @@ impl Listener {
         if allowed.as_ref().is_some_and(Vec::is_empty) {
             log::write(Level::Error, b"There are no allowed addresses");
         }
-        Some(Listener { fd, tcp: spec.tcp, allowed })
+        Listener { fd, tcp: spec.tcp, allowed }
     }
 
     /// Waits for the next connection.
@@ -66,15 +67,20 @@ impl Listener {
             return Accepted::Over;
         }
         match errno {
-            Errno::EINTR | Errno::ECONNABORTED | Errno::EPROTO | Errno::EAGAIN => Accepted::Dropped,
-            Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => {
-                log::write(Level::Error, format!("accept() failed: {}", errno.desc()).as_bytes());
-                let _ = nix::poll::poll(&mut [], PollTimeout::from(100_u8));
+            Errno::EINTR | Errno::ECONNABORTED | Errno::EPROTO => Accepted::Dropped,
+            Errno::EAGAIN => {
+                // A socket that was handed to us may be non-blocking.
+                let _ = poll_raw([self.fd], PollFlags::POLLIN, PollTimeout::NONE);
                 Accepted::Dropped
+            }
+            Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK => {
+                log::write(Level::Error, format!("accept() failed: {}", errno.desc()).as_bytes());
+                Accepted::Over
             }
             _ => {
                 log::write(Level::Error, format!("accept() failed: {}", errno.desc()).as_bytes());
-                Accepted::Over
+                let _ = poll_raw([-1], PollFlags::empty(), PollTimeout::from(100_u8));
+                Accepted::Dropped
             }
         }
     }
@@ -91,28 +97,40 @@ impl Listener {
     }
 
     /// Waits on a kept connection together with the listening socket, so that a kept connection starves
-    /// nobody: when a connection is queued and no worker is there to take it, the kept one is given up.
-    /// True if the kept connection has something to read.
-    pub(super) fn await_kept(&self, kept: &Connection, board: &Board) -> bool {
-        let mut look_at_queue = true;
+    /// nobody: when a connection is queued and no worker is there to take it, one kept connection is given
+    /// up. An error means: give it up.
+    pub(super) fn await_kept(&self, kept: &Connection, place: Place) -> Result<(), Gone> {
+        let mut looks = 0;
         while !quit::requested() {
-            let queue = if look_at_queue { self.fd } else { -1 };
-            let timeout = if look_at_queue { PollTimeout::NONE } else { PollTimeout::from(ANOTHER_TAKES_IT) };
-            let Ok([kept_ready, queue_ready]) = poll_raw([kept.raw(), queue], PollFlags::POLLIN, timeout)
-            else {
+            let queue = if looks == 0 { self.fd } else { -1 };
+            let timeout = if looks == 0 { PollTimeout::NONE } else { PollTimeout::from(LOOK_AGAIN_MS) };
+            let Ok([kept_ready, _]) = poll_raw([kept.raw(), queue], PollFlags::POLLIN, timeout) else {
                 continue;
             };
             if kept_ready {
-                return true;
+                return Ok(());
             }
-            let queued = look_at_queue && queue_ready;
-            if queued && !board.slots().iter().map(Slot::stage).any(|stage| stage == Stage::Accepting) {
-                return false;
+            let Ok([queued]) = poll_raw([self.fd], PollFlags::POLLIN, PollTimeout::ZERO) else { continue };
+            if !queued {
+                looks = 0;
+            } else if looks == LOOKS || !another_takes_it(place) {
+                return Err(Gone);
+            } else {
+                looks += 1;
             }
-            look_at_queue = !queued;
         }
-        false
+        Err(Gone)
     }
+}
+
+/// Whether another worker is about to take a queued connection: one that is waiting for it, or one whose turn
+/// it is to give its kept connection up (the first in the scoreboard). What the scoreboard says is believed
+/// for a while only: a worker may have been stopped, and scripts can write there.
+fn another_takes_it(place: Place) -> bool {
+    let slots = place.board.slots();
+    let first_idle = slots.iter().position(|slot| slot.stage() == Stage::KeptIdle);
+    slots.iter().any(|slot| slot.stage() == Stage::Accepting)
+        || first_idle.is_some_and(|first| !std::ptr::eq(&slots[first], place.slot))
 }
 
 fn parse_allowed(clients: &[Vec<u8>]) -> Vec<IpAddr> {

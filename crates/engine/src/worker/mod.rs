@@ -5,6 +5,7 @@
 //! listener ─► connection ─► incoming ─► script ─► (shim) ─► upcalls ─► output ─► connection
 //! ```
 
+mod clock;
 mod connection;
 mod incoming;
 mod listener;
@@ -27,7 +28,8 @@ use crate::log::{self, Level};
 use crate::php::{self, Outcome};
 use crate::task::EXIT_SOFTWARE;
 use crate::title;
-use connection::{Connection, Wait};
+use connection::{Connection, Gone, Wait};
+use fastcgi::server::Begin;
 use incoming::Incoming;
 use listener::{Accepted, Listener};
 use output::Output;
@@ -47,7 +49,7 @@ pub(crate) struct Exchange {
     connection: Connection,
     incoming: Incoming,
     output: Output,
-    clock: Clock,
+    times: Times,
     /// The connection stays open after the current request.
     keep: bool,
     /// Requests this worker has run.
@@ -56,7 +58,7 @@ pub(crate) struct Exchange {
 
 /// Times of the current request.
 #[derive(Default)]
-struct Clock {
+struct Times {
     /// Microseconds of the monotonic clock.
     started: u64,
     /// Microseconds of CPU time used by this process so far.
@@ -76,18 +78,20 @@ enum Next {
 pub(crate) fn live(place: Place, listener: RawFd, output: Vec<OwnedFd>) -> ! {
     redirect_output(output);
     title::show(&[b"php-fpm: pool ", place.spec.pool.as_slice()].concat());
-    quit::install(listener);
+    if quit::install(listener).is_err() {
+        leave(place, EXIT_SOFTWARE);
+    }
     php::begin_worker();
     status::remember(place.board);
     let pid = std::process::id();
-    place.slot.occupy(pid, sys_clock::epoch_seconds());
-    let Some(listener) = Listener::new(listener, place.spec) else { leave(place, EXIT_SOFTWARE) };
+    place.slot.occupy(pid, clock::epoch_seconds());
+    let listener = Listener::new(listener, place.spec);
     let exchange = Box::leak(Box::new(Exchange {
         place,
         connection: Connection::new(Duration::from_millis(place.spec.read_timeout_ms)),
         incoming: Incoming::default(),
         output: Output::default(),
-        clock: Clock::default(),
+        times: Times::default(),
         keep: false,
         served: 0,
     }));
@@ -127,13 +131,12 @@ fn serve(exchange: &mut Exchange, listener: &Listener) -> i32 {
             Accepted::Over => return 0,
         }
         loop {
-            match exchange.serve_request() {
+            match exchange.serve_request(listener) {
                 Next::Leave(code) => return code,
-                Next::Keep if exchange.await_next(listener) => {}
-                Next::Keep | Next::Close => break,
+                Next::Keep => {}
+                Next::Close => break,
             }
         }
-        exchange.connection.close(true);
         if quit::requested() {
             return 0;
         }
@@ -144,17 +147,17 @@ impl Exchange {
     fn open(&mut self, socket: OwnedFd, tcp: bool) {
         self.connection.open(socket, tcp);
         self.incoming.new_connection();
+        self.keep = false;
     }
 
     /// Reads one request and has PHP run it.
-    fn serve_request(&mut self) -> Next {
+    fn serve_request(&mut self, listener: &Listener) -> Next {
         self.incoming.reset();
         self.output.reset();
-        if self.read_request().is_err() {
+        let Ok(begin) = self.read_request(listener) else {
             self.connection.abandon();
             return Next::Close;
-        }
-        let Some(begin) = self.incoming.begin() else { return Next::Close };
+        };
         self.served += 1;
         let last = self.served == self.place.spec.max_requests;
         self.keep = begin.keep_connection && !last && !quit::requested();
@@ -173,13 +176,31 @@ impl Exchange {
         }
     }
 
-    /// Reads until the parameters are complete. The clock starts with the first bytes.
-    fn read_request(&mut self) -> Result<(), connection::Gone> {
-        self.connection.fill(Wait::FirstByte)?;
-        self.clock.started = sys_clock::monotonic_us();
-        self.place.slot.begin_request(self.clock.started);
+    /// Reads until the parameters are complete. A request counts, and its clock runs, from its BEGIN_REQUEST:
+    /// what is left of the last one on a kept connection is no request.
+    fn read_request(&mut self, listener: &Listener) -> Result<Begin, Gone> {
+        let begin = loop {
+            if let Some(begin) = self.incoming.take_begin(&mut self.connection)? {
+                break begin;
+            }
+            self.await_bytes(listener)?;
+        };
+        self.times.started = clock::monotonic_us();
+        self.connection.start_deadline();
+        self.place.slot.begin_request(self.times.started);
         self.place.board.header().accepted.fetch_add(1, Relaxed);
-        self.incoming.read_params(&mut self.connection)
+        self.incoming.read_params(&mut self.connection)?;
+        Ok(begin)
+    }
+
+    /// Waits for a request's first bytes: on a kept connection as long as nobody else needs the worker, on a
+    /// new one not for long.
+    fn await_bytes(&mut self, listener: &Listener) -> Result<(), Gone> {
+        if self.keep && self.incoming.is_idle() {
+            self.place.slot.enter(Stage::KeptIdle);
+            listener.await_kept(&self.connection, self.place)?;
+        }
+        self.connection.fill(Wait::FirstByte)
     }
 
     fn run_php(&mut self) -> Outcome {
@@ -210,37 +231,5 @@ impl Exchange {
             _ => self.connection.abandon(),
         }
         finished
-    }
-
-    /// Waits for the next request on a kept connection, or for a reason to give it up.
-    fn await_next(&mut self, listener: &Listener) -> bool {
-        if self.connection.has_input() {
-            return true;
-        }
-        self.place.slot.enter(Stage::KeptIdle);
-        listener.await_kept(&self.connection, self.place.board)
-    }
-}
-
-mod sys_clock {
-    //! The clocks a worker reads. None is a system call, but for the CPU clock.
-
-    use nix::time::{ClockId, clock_gettime};
-
-    fn micros(clock: ClockId) -> u64 {
-        clock_gettime(clock)
-            .map_or(0, |time| time.tv_sec() as u64 * 1_000_000 + time.tv_nsec() as u64 / 1_000)
-    }
-
-    pub(super) fn epoch_seconds() -> u64 {
-        micros(ClockId::CLOCK_REALTIME) / 1_000_000
-    }
-
-    pub(super) fn monotonic_us() -> u64 {
-        micros(ClockId::CLOCK_MONOTONIC)
-    }
-
-    pub(super) fn cpu_us() -> u64 {
-        micros(ClockId::CLOCK_PROCESS_CPUTIME_ID)
     }
 }

@@ -56,7 +56,10 @@ impl Output {
         stream: Stream,
         content: &[u8],
     ) -> Result<(), Gone> {
-        if !self.open || self.broken || !connection.is_open() {
+        if !self.open {
+            return Ok(()); // what a script prints after fastcgi_finish_request() goes nowhere
+        }
+        if self.broken || !connection.is_open() {
             return Err(Gone);
         }
         if content.len() >= ROOM {

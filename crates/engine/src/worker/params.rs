@@ -47,6 +47,7 @@ impl Params {
 
     /// Gives a parameter its value. One that is there keeps its place in the order.
     pub(super) fn set(&mut self, name: &[u8], value: &[u8]) {
+        let name = until_nul(name);
         let hash = hash(name);
         let value = self.store(value);
         match self.find(hash, name) {
@@ -99,11 +100,11 @@ impl Params {
     }
 
     fn store(&mut self, text: &[u8]) -> (u32, u32) {
-        let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+        let text = until_nul(text);
         let at = self.texts.len() as u32;
-        self.texts.extend_from_slice(&text[..end]);
+        self.texts.extend_from_slice(text);
         self.texts.push(0);
-        (at, end as u32)
+        (at, text.len() as u32)
     }
 
     fn find(&self, hash: u32, name: &[u8]) -> Option<usize> {
@@ -150,6 +151,11 @@ impl cgi::script::Params for Params {
     fn param(&self, name: &[u8]) -> Option<&[u8]> {
         self.value(name)
     }
+}
+
+fn until_nul(text: &[u8]) -> &[u8] {
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    &text[..end]
 }
 
 /// FNV-1a: the names are short, and a peer that makes them collide wastes its own worker's time only

@@ -1,8 +1,9 @@
 //! A worker's signals. SIGQUIT asks it to end after the current request; the others that php-fpm's workers
 //! know keep their default action.
 
+use std::io;
 use std::os::fd::{IntoRawFd, RawFd};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
@@ -11,13 +12,14 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 static LISTENER: AtomicI32 = AtomicI32::new(-1);
 static DEAF: AtomicI32 = AtomicI32::new(-1);
 
-/// Puts a socket that cannot accept in the listening socket's place: an `accept` that waits is started
-/// again by the kernel (SA_RESTART) and fails, one that is about to be called fails too. A flag alone
-/// would leave a gap between the look at it and `accept`.
+/// Puts a socket that cannot accept, and whose other end is closed, in the listening socket's place: an
+/// `accept` that waits is started again by the kernel (SA_RESTART) and fails, one that is about to be called
+/// fails too, and a `poll` finds it readable. A flag alone would leave a gap between the look at it and the
+/// wait.
 extern "C" fn on_quit(_signal: libc::c_int) {
     REQUESTED.store(true, Relaxed);
-    // SAFETY: dup2 is safe in a signal handler; both are descriptors of this process.
-    unsafe { libc::dup2(DEAF.load(Relaxed), LISTENER.load(Relaxed)) };
+    // SAFETY: dup3 is safe in a signal handler; both are descriptors of this process.
+    unsafe { libc::dup3(DEAF.load(Relaxed), LISTENER.load(Relaxed), libc::O_CLOEXEC) };
 }
 
 /// Whether this worker has been asked to end.
@@ -26,10 +28,9 @@ pub(super) fn requested() -> bool {
 }
 
 /// Sets the dispositions a worker has, and lets all signals through.
-pub(super) fn install(listener: RawFd) {
-    if let Ok(deaf) = UnixDatagram::unbound() {
-        DEAF.store(deaf.into_raw_fd(), Relaxed);
-    }
+pub(super) fn install(listener: RawFd) -> io::Result<()> {
+    let (deaf, _closed) = UnixStream::pair()?;
+    DEAF.store(deaf.into_raw_fd(), Relaxed);
     LISTENER.store(listener, Relaxed);
     let everything = SigSet::all();
     let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&everything), None);
@@ -41,10 +42,11 @@ pub(super) fn install(listener: RawFd) {
     set(Signal::SIGPIPE, SigHandler::SigIgn);
     set(Signal::SIGQUIT, SigHandler::Handler(on_quit));
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    Ok(())
 }
 
 fn set(signal: Signal, handler: SigHandler) {
     let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
-    // SAFETY: the only handler stores a flag and calls dup2.
+    // SAFETY: the only handler stores a flag and calls dup3.
     let _ = unsafe { sigaction(signal, &action) };
 }

@@ -59,7 +59,8 @@ pub(super) fn resolve(params: &mut Params, spec: &PoolSpec) -> Resolved {
     }
     params.seal();
     let verdict = match script.as_deref().map(std::ffi::CStr::to_bytes) {
-        None | Some(b"") => Verdict::NotFound,
+        None => Verdict::NotFound,
+        Some(b"") if spec.limit_extensions.is_empty() => Verdict::NotFound,
         Some(path) if extension_allowed(path, &spec.limit_extensions) => Verdict::Run,
         Some(_) => Verdict::Denied,
     };

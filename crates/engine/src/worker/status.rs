@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use board::scoreboard::{Board, SlotView};
 
-use super::sys_clock;
+use super::clock;
 use crate::php::{SlotStatus, Status, Text};
 
 static BOARD: OnceLock<&'static Board> = OnceLock::new();
@@ -22,11 +22,11 @@ pub(super) fn remember(board: &'static Board) {
     let _ = BOARD.set(board);
 }
 
-/// The pool.
-pub(super) extern "C" fn status(out: *mut Status) {
-    let Some(board) = BOARD.get() else { return };
+/// The pool. False outside a worker.
+pub(super) extern "C" fn status(out: *mut Status) -> bool {
+    let Some(board) = BOARD.get() else { return false };
     let header = board.header();
-    let now = sys_clock::epoch_seconds();
+    let now = clock::epoch_seconds();
     let started = header.started.load(Relaxed);
     let (idle, active) = board.census();
     header.max_active.fetch_max(active, Relaxed);
@@ -53,6 +53,7 @@ pub(super) extern "C" fn status(out: *mut Status) {
     };
     // SAFETY: the shim passes a place for one status.
     unsafe { out.write(status) };
+    true
 }
 
 /// One worker.
@@ -65,10 +66,15 @@ pub(super) extern "C" fn slot(index: usize, out: *mut SlotStatus) {
     unsafe { out.write(slot) };
 }
 
+/// php-fpm shows a dash for what is not known.
+fn or_dash(text: &[u8]) -> Text {
+    Text::new(if text.is_empty() { b"-" } else { text })
+}
+
 fn describe(view: &SlotView) -> SlotStatus {
     let idle = view.stage.is_idle();
-    let running = sys_clock::monotonic_us().saturating_sub(view.request_started);
-    let since = sys_clock::epoch_seconds().saturating_sub(view.started);
+    let running = clock::monotonic_us().saturating_sub(view.request_started);
+    let since = clock::epoch_seconds().saturating_sub(view.started);
     SlotStatus {
         used: view.pid != 0,
         pid: view.pid.into(),
@@ -80,10 +86,10 @@ fn describe(view: &SlotView) -> SlotStatus {
         memory: if idle { view.memory as i64 } else { 0 },
         cpu: if idle { view.cpu } else { 0.0 },
         state: Text::new(view.stage.label().as_bytes()),
-        method: Text::new(&view.method),
-        uri: Text::new(&view.uri),
+        method: or_dash(&view.method),
+        uri: or_dash(&view.uri),
         query: Text::new(&view.query),
-        user: Text::new(&view.user),
-        script: Text::new(&view.script),
+        user: or_dash(&view.user),
+        script: or_dash(&view.script),
     }
 }

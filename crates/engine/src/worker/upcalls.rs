@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_int, c_void};
 use board::scoreboard::{RequestInfo, Stage};
 use fastcgi::response::Stream;
 
-use super::{Exchange, status, sys_clock};
+use super::{Exchange, clock, status};
 use crate::entry::bytes_of;
 use crate::log::{self, Level};
 use crate::php::{ABORTED, Calls, DONE, Head, Param, Text};
@@ -110,12 +110,17 @@ extern "C" fn log(
 ) -> c_int {
     // SAFETY: the shim passes a text of that length.
     let text = unsafe { slice(text, length) };
-    log::write(Level::from_number(level), text);
+    let level = Level::from_number(level);
+    log::write(level, text);
     if request.is_null() || !to_peer || text.is_empty() {
         return DONE;
     }
     let Exchange { connection, output, .. } = exchange(request);
-    if output.is_over() || output.message(connection, text).is_ok() { DONE } else { ABORTED }
+    if output.is_over() || output.message(connection, &log::cut(level, text)).is_ok() {
+        DONE
+    } else {
+        ABORTED
+    }
 }
 
 extern "C" fn finish(request: *mut c_void) -> c_int {
@@ -127,8 +132,10 @@ extern "C" fn request_started(
     user: *const c_char,
     uri: *const c_char,
     script: *const c_char,
+    retire: bool,
 ) {
-    let Exchange { place, incoming, .. } = exchange(request);
+    let Exchange { place, incoming, keep, .. } = exchange(request);
+    *keep &= !retire;
     let [user, uri, script] = [user, uri, script].map(|text| {
         // SAFETY: C strings or null, all alive until the request is over.
         unsafe { bytes_of(text) }.unwrap_or_default()
@@ -149,10 +156,10 @@ extern "C" fn script_starting(request: *mut c_void) {
 }
 
 extern "C" fn script_ended(request: *mut c_void, _status: c_int, peak_memory: u64) {
-    let Exchange { place, clock, .. } = exchange(request);
-    let duration = sys_clock::monotonic_us().saturating_sub(clock.started);
-    let cpu = sys_clock::cpu_us();
-    let used = cpu.saturating_sub(std::mem::replace(&mut clock.cpu, cpu));
+    let Exchange { place, times, .. } = exchange(request);
+    let duration = clock::monotonic_us().saturating_sub(times.started);
+    let cpu = clock::cpu_us();
+    let used = cpu.saturating_sub(std::mem::replace(&mut times.cpu, cpu));
     let percent = if duration == 0 { 0.0 } else { used as f64 * 100.0 / duration as f64 };
     place.slot.end_request(duration, percent, peak_memory);
 }
