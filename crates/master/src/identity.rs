@@ -58,15 +58,14 @@ pub(crate) fn resolve(
     if account.is_none() && group.is_none() {
         return Ok(Identity { rights: None, name, home });
     }
+    // Root keeps the groups it has, as with php-fpm.
     let groups = match &account {
-        Some(account) if uid != 0 => users::groups_of(account, gid).map_err(|source| {
-            crate::load::system_error(
-                format!("{}cannot list the groups of uid {uid}", pool_tag(pool)),
-                &source,
-            )
-        })?,
-        _ => vec![gid],
+        Some(account) if uid != 0 => users::groups_of(account, gid),
+        _ => users::own_groups(),
     };
+    let groups = groups.map_err(|source| {
+        crate::load::system_error(format!("{}cannot list the groups of uid {uid}", pool_tag(pool)), &source)
+    })?;
     let rights = board::message::Identity { uid, gid, groups };
     Ok(Identity { rights: Some(rights), name, home })
 }
@@ -133,10 +132,13 @@ fn listed(names: Option<&[u8]>) -> impl Iterator<Item = &[u8]> {
     names.unwrap_or_default().split(|byte| *byte == b',').filter(|name| !name.is_empty())
 }
 
+/// An owner given by name brings its primary group along.
 fn owners(pool: &Pool) -> Result<(Option<u32>, Option<u32>), Diagnostic> {
-    let owner = given(&pool.listen_owner).map(|name| Ok(user(pool, name, NO_ERRNO)?.uid)).transpose()?;
+    let owner = given(&pool.listen_owner).map(|name| user(pool, name, NO_ERRNO)).transpose()?;
     let group = given(&pool.listen_group).map(|name| group(pool, name, NO_ERRNO)).transpose()?;
-    Ok((owner, group))
+    let named = given(&pool.listen_owner).is_some_and(|name| !users::is_number(name));
+    let own_group = owner.as_ref().and_then(|owner| owner.gid).filter(|_| named);
+    Ok((owner.map(|owner| owner.uid), group.or(own_group)))
 }
 
 fn user(pool: &Pool, name: &[u8], ending: &str) -> Result<Account, Diagnostic> {
@@ -206,6 +208,10 @@ mod tests {
         owned.listen_group = Some(b"nosuch".to_vec());
         let text = String::from_utf8(check_names(&owned).unwrap_err().text).unwrap();
         assert_eq!(text, "[pool p] cannot get gid for group 'nosuch': Success (0)");
+        owned.listen_group = None;
+        assert_eq!(owners(&owned).unwrap(), (Some(65534), Some(65534)));
+        owned.listen_owner = Some(b"65534".to_vec());
+        assert_eq!(owners(&owned).unwrap(), (Some(65534), None));
         owned.listen_acl_users = Some(b"nobody,root".to_vec());
         let access = socket_access(&owned, &mut Log::default()).unwrap();
         assert_eq!(access.acl, Some(Acl { users: vec![65534, 0], groups: vec![] }));

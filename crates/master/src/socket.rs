@@ -63,6 +63,7 @@ fn open_tcp(host: &str, port: u16, pool: &Pool, log: &mut Log) -> Result<Socket,
         let reason = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
         error(format!("getaddrinfo: {reason}\n"))
     })?;
+    let mut tried = false;
     let mut opened = Err(error(format!("getaddrinfo: no address for {host}\n")));
     for address in addresses {
         let ip = address.ip();
@@ -70,6 +71,12 @@ fn open_tcp(host: &str, port: u16, pool: &Pool, log: &mut Log) -> Result<Socket,
             log.write(Level::Warning, format!("Found multiple addresses for {host}, {ip} ignored"));
             continue;
         }
+        if let Err(earlier) = opened.as_ref()
+            && tried
+        {
+            log.diagnose(earlier);
+        }
+        tried = true;
         opened = listener::tcp(address, pool.listen_backlog).map_err(|error| told(error, pool));
         if opened.is_ok() {
             log.write(Level::Debug, format!("Found address for {host}, socket opened on {ip}"));

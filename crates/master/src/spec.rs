@@ -81,10 +81,11 @@ fn environment(
     variables
 }
 
+/// Blanks stay: php-fpm, too, takes them for a part of the address, and refuses it.
 fn allowed_clients(pool: &Pool) -> Option<Vec<Vec<u8>>> {
     let text = pool.listen_allowed_clients.as_deref().filter(|text| !text.is_empty())?;
-    let names = text.split(|byte| *byte == b',').map(|name| name.trim_ascii().to_vec());
-    Some(names.filter(|name| !name.is_empty()).collect())
+    let names = text.split(|byte| *byte == b',').filter(|name| !name.is_empty());
+    Some(names.map(<[u8]>::to_vec).collect())
 }
 
 fn folder(path: Option<&Path>) -> Option<Vec<u8>> {
@@ -114,7 +115,7 @@ mod tests {
             env: vec![variable("A", "$SET"), variable("B", "$UNSET"), variable("HOME", "/x")],
             php_values: vec![value("a", "1"), value("b", "2")],
             php_admin_values: vec![value("c", "3")],
-            listen_allowed_clients: Some(b"127.0.0.1, ::1,".to_vec()),
+            listen_allowed_clients: Some(b"127.0.0.1,, ::1,".to_vec()),
             security_limit_extensions: b".php .phar".to_vec(),
             pm_max_requests: -1,
             request_read_timeout: Seconds(60),
@@ -128,7 +129,7 @@ mod tests {
         assert_eq!(pairs, [(&b"A"[..], &b"ours"[..]), (b"B", b""), (b"HOME", b"/x"), (b"USER", b"joe")]);
         let ini: Vec<(&[u8], bool)> = spec.ini.iter().map(|e| (e.name.as_slice(), e.admin)).collect();
         assert_eq!(ini, [(&b"a"[..], false), (b"b", false), (b"c", true)]);
-        assert_eq!(spec.allowed_clients, Some(vec![b"127.0.0.1".to_vec(), b"::1".to_vec()]));
+        assert_eq!(spec.allowed_clients, Some(vec![b"127.0.0.1".to_vec(), b" ::1".to_vec()]));
         assert_eq!(spec.limit_extensions, [b".php".to_vec(), b".phar".to_vec()]);
         assert_eq!((spec.max_requests, spec.read_timeout_ms, spec.log_level), (0, 60_000, 2));
         assert_eq!(spec.chroot.as_deref(), Some(b"/srv".as_slice()));

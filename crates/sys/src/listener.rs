@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -84,8 +84,11 @@ pub fn tcp(address: SocketAddr, backlog: i32) -> Result<OwnedFd, ListenError> {
     Ok(fd)
 }
 
-/// All addresses of a host name or number.
+/// All addresses of a host name or number. As with the C library `*` is this machine by its loopback addresses.
 pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if host == "*" {
+        return Ok(vec![(Ipv6Addr::LOCALHOST, port).into(), (Ipv4Addr::LOCALHOST, port).into()]);
+    }
     Ok((host, port).to_socket_addrs()?.collect())
 }
 

@@ -5,7 +5,7 @@ use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist, getgroups};
 
 /// An entry of the user database, or a number without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,11 @@ pub fn groups_of(account: &Account, gid: u32) -> io::Result<Vec<u32>> {
     let Some(name) = &account.name else { return Ok(vec![gid]) };
     let name = CString::new(name.as_slice())?;
     Ok(getgrouplist(&name, Gid::from_raw(gid))?.into_iter().map(Gid::as_raw).collect())
+}
+
+/// The supplementary groups of this process.
+pub fn own_groups() -> io::Result<Vec<u32>> {
+    Ok(getgroups()?.into_iter().map(Gid::as_raw).collect())
 }
 
 /// Whether this process has root's powers.
