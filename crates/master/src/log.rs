@@ -12,7 +12,7 @@ use config::{Diagnostic, Level};
 use jiff::Zoned;
 use sys::syslog::Syslog;
 
-/// php-fpm formats a line in this many bytes, whatever `log_limit` says.
+/// php-fpm formats a line in this many bytes, and only what does not fit there is cut to `log_limit`.
 const BUFFER: usize = 2048;
 
 /// Where lines go besides stderr.
@@ -46,9 +46,9 @@ pub(crate) fn open_file(path: &Path) -> io::Result<File> {
 }
 
 impl Log {
-    /// Lines below `level` vanish, longer ones than `limit` bytes are cut.
+    /// Lines below `level` vanish; `limit` is `log_limit`, at least 512.
     pub(crate) fn configure(&mut self, level: Level, limit: usize) {
-        (self.level, self.limit) = (level, limit);
+        (self.level, self.limit) = (level, limit.max(512));
     }
 
     pub(crate) fn use_file(&mut self, file: File, path: &Path) {
@@ -133,13 +133,12 @@ impl Log {
         }
     }
 
-    /// The whole line: time, level, in debug mode its origin, the text cut to the limit.
+    /// The whole line: time, level, in debug mode its origin, the text, cut where it is far too long.
     fn line(&self, level: Level, text: &[u8], place: &Location<'_>) -> Vec<u8> {
         let mut line = self.head(level, &origin(place)).into_bytes();
         line.extend(text);
-        let limit = self.limit.min(BUFFER - 1);
-        if line.len() > limit {
-            line.truncate(limit - 3);
+        if line.len() >= BUFFER {
+            line.truncate(self.limit.min(BUFFER) - 1 - 3);
             line.extend(b"...");
         }
         line.push(b'\n');
@@ -166,7 +165,8 @@ impl Log {
         let head =
             prefix.map(|prefix| format!("{}{prefix}\"", self.head(Level::Warning, "(null)(), line 0: ")));
         let (head, tail) = head.as_deref().map_or(("", ""), |head| (head, "\""));
-        let room = self.limit.saturating_sub(head.len() + tail.len()).max(1);
+        // Here, unlike elsewhere, php-fpm counts the newline.
+        let room = self.limit.saturating_sub(head.len() + tail.len() + 1).max(1);
         let pieces = text.chunks(room).collect::<Vec<_>>();
         for (index, piece) in pieces.iter().enumerate() {
             let suffix = if index + 1 == pieces.len() && prefix.is_some() { suffix } else { "" };
@@ -252,11 +252,13 @@ mod tests {
         log.write(Level::Debug, "unseen");
         log.write(Level::Notice, "seen");
         log.write(Level::Alert, "x".repeat(600));
+        log.write(Level::Alert, "x".repeat(2500));
         let text = std::fs::read_to_string(&path).unwrap();
         let lines = without_time(&text);
-        assert_eq!((lines.len(), lines[0].as_str()), (2, "NOTICE: seen"));
-        let long = text.lines().nth(1).unwrap();
-        assert!(long.len() == 512 && long.ends_with("xxx..."));
+        assert_eq!((lines.len(), lines[0].as_str()), (3, "NOTICE: seen"));
+        assert!(lines[1].len() > 600 && lines[1].ends_with("xxxxxx"));
+        let long = text.lines().nth(2).unwrap();
+        assert!(long.len() == 511 && long.ends_with("xxx..."));
         assert_eq!(text.as_bytes()[0], b'[');
         assert_eq!(text.find(']'), Some("[21-Nov-2026 12:00:00".len()));
     }
@@ -281,10 +283,10 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4);
-        assert_eq!(lines[0].len(), 512);
+        assert_eq!(lines[0].len(), 511);
         assert!(lines[0].ends_with("yyy\"") && lines[1].ends_with("yyy\", pipe is closed"));
         assert!(lines[1].contains("] WARNING: [pool a] child 1 said into stderr: \"y"));
-        assert_eq!((lines[2].len(), lines[3]), (512, "z"));
+        assert_eq!((lines[2].len(), lines[3]), (511, "zz"));
         let written = lines[0].matches('y').count() + lines[1].matches('y').count();
         assert_eq!(written, 700);
     }

@@ -61,7 +61,8 @@ fn ini(pool: &Pool) -> Vec<IniEntry> {
         .collect()
 }
 
-/// The `env[…]` lines with `$NAME` replaced from our own environment, then USER and HOME.
+/// The `env[…]` lines with `$NAME` replaced from our own environment, in php-fpm's order, which is the file's reversed
+/// (so the first of two lines for one name wins), then USER and HOME.
 fn environment(
     pool: &Pool,
     identity: &Identity,
@@ -71,7 +72,8 @@ fn environment(
         Some(name) => ours(name).unwrap_or_default(),
         None => entry.value.clone(),
     };
-    let mut variables: Vec<_> = pool.env.iter().map(|entry| (entry.name.clone(), resolved(entry))).collect();
+    let mut variables: Vec<_> =
+        pool.env.iter().rev().map(|entry| (entry.name.clone(), resolved(entry))).collect();
     for (name, value) in [(b"USER", &identity.name), (b"HOME", &identity.home)] {
         let set = pool.env.iter().any(|entry| entry.name == name);
         if let Some(value) = value.as_ref().filter(|_| !set) {
@@ -126,7 +128,7 @@ mod tests {
         let (global, php) = (Global::default(), PhpOptions::default());
         let spec = describe(&pool, &identity, true, &around(&global, &php, true));
         let pairs: Vec<(&[u8], &[u8])> = spec.env.iter().map(|(n, v)| (n.as_slice(), v.as_slice())).collect();
-        assert_eq!(pairs, [(&b"A"[..], &b"ours"[..]), (b"B", b""), (b"HOME", b"/x"), (b"USER", b"joe")]);
+        assert_eq!(pairs, [(&b"HOME"[..], &b"/x"[..]), (b"B", b""), (b"A", b"ours"), (b"USER", b"joe")]);
         let ini: Vec<(&[u8], bool)> = spec.ini.iter().map(|e| (e.name.as_slice(), e.admin)).collect();
         assert_eq!(ini, [(&b"a"[..], false), (b"b", false), (b"c", true)]);
         assert_eq!(spec.allowed_clients, Some(vec![b"127.0.0.1".to_vec(), b" ::1".to_vec()]));
