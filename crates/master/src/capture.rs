@@ -9,7 +9,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use crate::log::Log;
 
 /// The worker ends each request's messages with these bytes on stderr; they are not for the log.
-const MARKER: &[u8] = b"\0fscf\0";
+const MARKER: &[u8] = board::message::END_OF_REQUEST;
 /// Bytes of an unfinished line that are kept before they are written as they are.
 const LONGEST: usize = 64 * 1024;
 /// Reads in a row before others get their turn.

@@ -1,11 +1,13 @@
 //! The master: reads the configuration, opens logs and sockets, starts a fork server for each pool, and then only
 //! waits, asks the plan, and applies what it says. One thread, no PHP, no network input.
 //!
-//! `start` is the way up, `supervisor` the loop, `apply` the actions; the other modules are what they act with.
+//! `start` is the way up, `supervisor` the loop, `children` what comes in, `apply` the actions; the other modules are
+//! what they act with.
 #![forbid(unsafe_code)]
 
 mod apply;
 mod capture;
+mod children;
 pub mod exit_code;
 mod fork_server;
 mod identity;

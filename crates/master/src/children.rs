@@ -1,0 +1,216 @@
+//! What the master learns of its children: their ends, the fork servers' reports, the output of both. What a child
+//! says is checked before it is believed: it runs PHP.
+
+use std::io;
+
+use board::message::{Report, decode};
+use config::Level;
+use plan::{Event, Exit, PoolId};
+use sys::channel::{MAX_MESSAGE, Received};
+use sys::process;
+
+use crate::capture::Stream;
+use crate::log::{errno_text, printable};
+use crate::supervisor::{Source, Supervisor};
+
+/// Ends of processes.
+impl Supervisor {
+    pub(crate) fn collect(&mut self) {
+        while let Some((pid, status)) = process::collect() {
+            let Some(exit) = Exit::from_wait_status(status) else { continue };
+            let server =
+                self.pools.iter().position(|pool| pool.server.as_ref().is_some_and(|s| s.pid == pid));
+            if let Some(pool) = server {
+                self.server_ended(pool, pid, exit);
+            } else if let Some((pool, slot)) = self.plan.worker_by_pid(pid) {
+                self.worker_ended(pool, slot, exit);
+            } else {
+                self.stranger_ended(pid, exit);
+            }
+        }
+    }
+
+    /// The last reports and output of a fork server count before its end does; then its workers are looked after.
+    fn server_ended(&mut self, pool: PoolId, pid: u32, exit: Exit) {
+        self.take_reports(pool);
+        if let Some(server) = self.pools[pool].server.take() {
+            if let Some(stderr) = server.stderr.reader(Stream::Stderr) {
+                self.poller.forget(stderr);
+            }
+            if let Some(channel) = &server.channel {
+                self.poller.forget(channel);
+            }
+            server.stderr.finish(pid, &mut self.log);
+        }
+        for (slot, known) in self.plan.workers(pool) {
+            match known {
+                // Collected by the fork server in its last moments: nobody will ever tell how it ended.
+                Some(worker) if !process::is_child(worker) => {
+                    self.forget_worker(pool, slot);
+                    self.feed(Event::WorkerLost { pool, slot });
+                }
+                Some(_) => {}
+                None => self.find_unreported(pool, slot),
+            }
+        }
+        self.feed(Event::ServerDied { pool, pid, exit });
+    }
+
+    /// An ordered worker may have been forked although the fork server died before it said so; then the scoreboard
+    /// names it, and it is our child now.
+    fn find_unreported(&mut self, pool: PoolId, slot: u32) {
+        let pid = self.pools[pool].board.slots()[slot as usize].view().pid;
+        if process::is_child(pid) && self.plan.worker_by_pid(pid).is_none() && !self.is_server(pid) {
+            self.worker_born(pool, slot, pid, std::process::id());
+        } else {
+            self.forget_worker(pool, slot);
+        }
+    }
+
+    fn is_server(&self, pid: u32) -> bool {
+        self.pools.iter().filter_map(|pool| pool.server.as_ref()).any(|server| server.pid == pid)
+    }
+
+    fn worker_born(&mut self, pool: PoolId, slot: u32, pid: u32, parent: u32) {
+        let Some(worker) = self.pools[pool].workers.get_mut(&slot) else { return };
+        worker.identify(pid, parent);
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if let Some(reader) = worker.capture.as_ref().and_then(|capture| capture.reader(stream)) {
+                // Without a watch the output is still read at the worker's end.
+                let _ = self.poller.watch(reader, Source::WorkerOutput(pool, slot, stream));
+            }
+        }
+        self.feed(Event::Forked { pool, slot, pid });
+    }
+
+    /// Reads what the worker still said, then tells of its end.
+    fn worker_ended(&mut self, pool: PoolId, slot: u32, exit: Exit) {
+        self.forget_worker(pool, slot);
+        self.feed(Event::WorkerExited { pool, slot, exit });
+    }
+
+    fn forget_worker(&mut self, pool: PoolId, slot: u32) {
+        let Some(worker) = self.pools[pool].workers.remove(&slot) else { return };
+        if let Some(capture) = worker.capture {
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                if let Some(reader) = capture.reader(stream) {
+                    self.poller.forget(reader);
+                }
+            }
+            capture.finish(worker.pid, &mut self.log);
+        }
+        self.pools[pool].board.slots()[slot as usize].vacate();
+    }
+
+    /// php-fpm warns of these. It never sees the orphans of scripts, which come to us because we adopt orphans.
+    fn stranger_ended(&mut self, pid: u32, exit: Exit) {
+        let (level, guess) = match std::process::id() {
+            1 => (Level::Notice, "most likely an orphan process (master process is the init process)"),
+            _ => (Level::Debug, "most likely an orphan of a script"),
+        };
+        self.log.write(level, format!("unknown child ({pid}) exited {exit} - {guess}"));
+    }
+}
+
+/// Reports of fork servers.
+impl Supervisor {
+    pub(crate) fn take_reports(&mut self, pool: PoolId) {
+        let mut buffer = vec![0; MAX_MESSAGE];
+        loop {
+            let Some(server) = &self.pools[pool].server else { return };
+            let (pid, Some(channel)) = (server.pid, &server.channel) else { return };
+            match channel.try_receive(&mut buffer) {
+                Ok(Received::Message(length, _)) => match decode(&buffer[..length]) {
+                    Ok(report) => self.report(pool, pid, report),
+                    Err(malformed) => {
+                        let name = &self.pools[pool].name;
+                        self.log.write(Level::Error, format!("[pool {name}] fork server {pid}: {malformed}"));
+                        return self.kill_server(pool);
+                    }
+                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // It has ended, which a signal will tell, or it is of no use any more.
+                Ok(Received::Closed) | Err(_) => return self.abandon_server(pool),
+            }
+        }
+    }
+
+    fn abandon_server(&mut self, pool: PoolId) {
+        let Some(server) = &mut self.pools[pool].server else { return };
+        if let Some(channel) = server.channel.take() {
+            self.poller.forget(&channel);
+        }
+        self.kill_server(pool);
+    }
+
+    fn report(&mut self, pool: PoolId, server: u32, report: Report) {
+        match report {
+            Report::Started { php_version, took_ms } => {
+                let text = format!("PHP {} started in {took_ms} ms", printable(&php_version));
+                self.write_for(pool, Level::Debug, &text);
+                self.feed(Event::ServerStarted(pool));
+            }
+            Report::Refused { reason, configuration } => {
+                self.drain_server(pool);
+                self.feed(Event::ServerRefused { pool, reason: printable(&reason), configuration });
+            }
+            Report::Forked { slot, pid } if self.plan.awaits(pool, slot) => {
+                self.worker_born(pool, slot, pid, server);
+            }
+            Report::ForkFailed { slot, errno } if self.plan.awaits(pool, slot) => {
+                self.forget_worker(pool, slot);
+                let cause = errno_text(&io::Error::from_raw_os_error(errno));
+                self.feed(Event::ForkFailed { pool, slot, cause });
+            }
+            Report::Exited { slot, pid, status } if self.plan.worker_by_pid(pid) == Some((pool, slot)) => {
+                if let Some(exit) = Exit::from_wait_status(status) {
+                    self.worker_ended(pool, slot, exit);
+                }
+            }
+            Report::StrangerExited { pid, status } => {
+                let end =
+                    Exit::from_wait_status(status).map_or(String::new(), |exit| format!(" exited {exit}"));
+                self.write_for(pool, Level::Debug, &format!("process {pid}, begun by PHP's start-up,{end}"));
+            }
+            Report::Log { level, text } => {
+                self.write_for(pool, level_of(level), &printable(&text));
+            }
+            unexpected => {
+                self.write_for(pool, Level::Debug, &format!("ignored from the fork server: {unexpected:?}"))
+            }
+        }
+    }
+
+    fn write_for(&mut self, pool: PoolId, level: Level, text: &str) {
+        let tag = format!("[pool {}] ", self.pools[pool].name);
+        let tag = if text.starts_with(&tag) { "" } else { &tag };
+        self.log.write(level, format!("{tag}{text}"));
+    }
+}
+
+/// Output of children.
+impl Supervisor {
+    pub(crate) fn drain_server(&mut self, pool: PoolId) {
+        let Some(server) = &mut self.pools[pool].server else { return };
+        server.stderr.drain(Stream::Stderr, server.pid, &mut self.log);
+    }
+
+    pub(crate) fn drain_worker(&mut self, pool: PoolId, slot: u32, stream: Stream) {
+        let Some(worker) = self.pools[pool].workers.get_mut(&slot) else { return };
+        if let Some(capture) = &mut worker.capture {
+            capture.drain(stream, worker.pid, &mut self.log);
+        }
+    }
+}
+
+/// 1 debug … 5 alert.
+fn level_of(number: u8) -> Level {
+    match number {
+        1 => Level::Debug,
+        2 => Level::Notice,
+        3 => Level::Warning,
+        4 => Level::Error,
+        _ => Level::Alert,
+    }
+}
