@@ -33,6 +33,10 @@ pub const TASK_VARIABLE: &str = "CORNAC_ENGINE_TASK";
 /// Environment variable with the encoded `PhpOptions`, in hexadecimal digits, for the tasks without a pool.
 pub const PHP_OPTIONS_VARIABLE: &str = "CORNAC_ENGINE_PHP";
 
+/// What a worker writes to its captured stderr after each request: php-fpm's marker, too, so that a line
+/// without an end is completed.
+pub const END_OF_REQUEST: &[u8] = b"\0fscf\0";
+
 /// Options of PHP's own start-up, from the command line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PhpOptions {

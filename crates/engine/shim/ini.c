@@ -59,7 +59,9 @@ static int replace(const char *name, size_t name_length, const char *value, size
 	}
 	entry->value = copy;
 	if (mode == ZEND_INI_SYSTEM) {
-		entry->modifiable = mode; /* scripts cannot change it any more */
+		/* Scripts cannot change it any more. For a while only, nobody can: opcache takes the value of a
+		 * setting that only the system may change for a constant and keeps it in the compiled script. */
+		entry->modifiable = undo ? 0 : ZEND_INI_SYSTEM;
 	}
 	return 0;
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
 
-use board::message::{Report, encode};
+use board::message::{END_OF_REQUEST, Report, encode};
 use sys::channel::Channel;
 
 static MASTER: OnceLock<&'static Channel> = OnceLock::new();
@@ -75,6 +75,14 @@ pub(crate) fn write(level: Level, text: &[u8]) {
             let line = [level.prefix().as_bytes(), &text, b"\n"].concat();
             let _ = std::io::stderr().lock().write_all(&line);
         }
+    }
+}
+
+/// Tells the master, when it reads this worker's output, that what has come so far belongs to a request that is
+/// over: a line without an end is complete.
+pub(crate) fn end_of_request(captured: bool) {
+    if captured {
+        let _ = std::io::stderr().lock().write_all(END_OF_REQUEST);
     }
 }
 

@@ -166,6 +166,7 @@ impl Exchange {
         let outcome = self.run_php();
         self.place.slot.enter(Stage::Finishing);
         self.finish();
+        log::end_of_request(self.place.spec.capture_output);
         self.incoming.end();
         match outcome {
             Outcome::Broken => Next::Leave(EXIT_SOFTWARE),

@@ -101,8 +101,8 @@ impl Output {
     /// Sends what is there.
     pub(super) fn flush(&mut self, connection: &mut Connection) -> Result<(), Gone> {
         self.close_record();
-        if self.broken || !connection.is_open() {
-            return Err(Gone);
+        if self.broken || !self.open || !connection.is_open() {
+            return Err(Gone); // after fastcgi_finish_request() too, as with php-fpm
         }
         let sent = connection.send(&mut [IoSlice::new(&self.buffer)]);
         self.forget_sent();

@@ -57,7 +57,7 @@ extern "C" fn write(request: *mut c_void, data: *const c_char, length: usize) ->
 
 extern "C" fn flush(request: *mut c_void) -> c_int {
     let Exchange { connection, output, .. } = exchange(request);
-    if output.is_over() || output.flush(connection).is_ok() { DONE } else { ABORTED }
+    if output.flush(connection).is_ok() { DONE } else { ABORTED }
 }
 
 extern "C" fn head(request: *mut c_void, head: *const Head) -> c_int {
