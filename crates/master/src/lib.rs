@@ -25,8 +25,7 @@ use std::path::PathBuf;
 
 use board::message::PhpOptions;
 
-pub use load::{LogOpener, check};
-pub use log::Log;
+pub use load::check;
 pub use start::run;
 
 /// What the command line asks for.

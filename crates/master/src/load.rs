@@ -13,7 +13,7 @@ use crate::{Invocation, exit_code, identity};
 
 /// The machine, with logs that are really opened. The error log is kept, the others are only created.
 #[derive(Debug, Default)]
-pub struct LogOpener {
+pub(crate) struct LogOpener {
     error_log: RefCell<Option<(File, PathBuf)>>,
 }
 

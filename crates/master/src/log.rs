@@ -25,7 +25,7 @@ enum Target {
 
 /// The master's log.
 #[derive(Debug)]
-pub struct Log {
+pub(crate) struct Log {
     target: Target,
     level: Level,
     limit: usize,
@@ -88,7 +88,7 @@ impl Log {
 
     /// Writes one line.
     #[track_caller]
-    pub fn write(&mut self, level: Level, text: impl AsRef<[u8]>) {
+    pub(crate) fn write(&mut self, level: Level, text: impl AsRef<[u8]>) {
         self.put(level, text.as_ref(), Location::caller(), true);
     }
 
