@@ -18,9 +18,14 @@ static void *context(void)
 	return cornac_request ? cornac_request->request : NULL;
 }
 
+static int to_peer(int how)
+{
+	return cornac_settings.logging ? how : SHIM_LOG_ONLY;
+}
+
 int cornac_log_quietly(int level, const char *format, ...)
 {
-	char text[2048];
+	char text[2049];
 	va_list arguments;
 	int length;
 
@@ -29,8 +34,9 @@ int cornac_log_quietly(int level, const char *format, ...)
 	va_end(arguments);
 	if (length >= (int) sizeof text) {
 		length = sizeof text - 1;
+		memcpy(text + length - 3, "...", 3);
 	}
-	return cornac_calls->log(context(), level, text, length, cornac_settings.logging);
+	return cornac_calls->log(context(), level, text, length, to_peer(SHIM_PEER_WHOLE));
 }
 
 static int startup(sapi_module_struct *module)
@@ -188,7 +194,7 @@ static void log_message(const char *message, int syslog_type)
 		return;
 	}
 	length += strlen("PHP message: ");
-	int result = cornac_calls->log(context(), SHIM_NOTICE, text, length, cornac_settings.logging);
+	int result = cornac_calls->log(context(), SHIM_NOTICE, text, length, to_peer(SHIM_PEER_CUT));
 	free(text);
 	if (result == SHIM_ABORTED) {
 		php_handle_aborted_connection();

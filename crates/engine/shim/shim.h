@@ -28,6 +28,9 @@ struct shim_param {
 /* Log levels, as in the configuration. */
 enum { SHIM_DEBUG = 1, SHIM_NOTICE, SHIM_WARNING, SHIM_ERROR, SHIM_ALERT };
 
+/* Whether a log line goes to the web server as well: whole, or cut at log_limit like the log's own line. */
+enum { SHIM_LOG_ONLY, SHIM_PEER_WHOLE, SHIM_PEER_CUT };
+
 /* Result of the upcalls that can fail because the peer is gone. */
 enum { SHIM_ABORTED = -1, SHIM_ALREADY = 0, SHIM_DONE = 1 };
 
@@ -66,7 +69,7 @@ struct shim_calls {
 	size_t (*read_body)(void *request, char *buffer, size_t length);
 	const char *(*param)(void *request, const char *name, size_t length); /* NUL-terminated or NULL */
 	const struct shim_param *(*params)(void *request, size_t *count);
-	int (*log)(void *request, int level, const char *text, size_t length, bool to_peer);
+	int (*log)(void *request, int level, const char *text, size_t length, int to_peer);
 	int (*finish)(void *request);
 	/* User of Basic authentication, request URI, script, each may be NULL; the process must not serve another
 	 * request. */

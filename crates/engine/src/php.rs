@@ -93,6 +93,11 @@ pub(crate) const ALREADY: c_int = 0;
 /// It is done.
 pub(crate) const DONE: c_int = 1;
 
+/// A log line stays in the log.
+pub(crate) const LOG_ONLY: c_int = 0;
+/// A log line goes to the web server too, cut at `log_limit` as in the log.
+pub(crate) const PEER_CUT: c_int = 2;
+
 /// What Rust does for PHP; see `shim.h`.
 #[repr(C)]
 pub(crate) struct Calls {
@@ -102,7 +107,7 @@ pub(crate) struct Calls {
     pub(crate) read_body: extern "C" fn(*mut c_void, *mut c_char, usize) -> usize,
     pub(crate) param: extern "C" fn(*mut c_void, *const c_char, usize) -> *const c_char,
     pub(crate) params: extern "C" fn(*mut c_void, *mut usize) -> *const Param,
-    pub(crate) log: extern "C" fn(*mut c_void, c_int, *const c_char, usize, bool) -> c_int,
+    pub(crate) log: extern "C" fn(*mut c_void, c_int, *const c_char, usize, c_int) -> c_int,
     pub(crate) finish: extern "C" fn(*mut c_void) -> c_int,
     /// User of Basic authentication, request URI, script, each may be null; the process must not serve
     /// another request.

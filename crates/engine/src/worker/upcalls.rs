@@ -9,7 +9,7 @@ use fastcgi::response::Stream;
 use super::{Exchange, clock, status};
 use crate::entry::bytes_of;
 use crate::log::{self, Level};
-use crate::php::{ABORTED, Calls, DONE, Head, Param, Text};
+use crate::php::{self, ABORTED, Calls, DONE, Head, Param, Text};
 
 /// The table the shim gets.
 pub(crate) static CALLS: Calls = Calls {
@@ -106,21 +106,18 @@ extern "C" fn log(
     level: c_int,
     text: *const c_char,
     length: usize,
-    to_peer: bool,
+    to_peer: c_int,
 ) -> c_int {
     // SAFETY: the shim passes a text of that length.
     let text = unsafe { slice(text, length) };
     let level = Level::from_number(level);
     log::write(level, text);
-    if request.is_null() || !to_peer || text.is_empty() {
+    if request.is_null() || to_peer == php::LOG_ONLY || text.is_empty() {
         return DONE;
     }
+    let text = if to_peer == php::PEER_CUT { log::cut(level, text) } else { text.into() };
     let Exchange { connection, output, .. } = exchange(request);
-    if output.is_over() || output.message(connection, &log::cut(level, text)).is_ok() {
-        DONE
-    } else {
-        ABORTED
-    }
+    if output.is_over() || output.message(connection, &text).is_ok() { DONE } else { ABORTED }
 }
 
 extern "C" fn finish(request: *mut c_void) -> c_int {
