@@ -35,8 +35,8 @@ const TITLE_LENGTH: usize = 32;
 /// Starts the pool's fork server. Sentences in `complaints` are worth an error line each but no obstacle: as with
 /// php-fpm a limit that cannot be set stays as it is. An error is one sentence.
 pub(crate) fn start(pool: &Pool, engine: &Path, complaints: &mut Vec<String>) -> Result<ForkServer, String> {
-    let files = u64::try_from(pool.config.rlimit_files).ok().filter(|files| *files > 0).map(Limit::To);
-    let (mut files, mut core) = (files, core_limit(pool.config.rlimit_core));
+    let wanted = u64::try_from(pool.config.rlimit_files).ok().filter(|files| *files > 0).map(Limit::To);
+    let (mut files, mut core) = (wanted.or(pool.inherited_files), core_limit(pool.config.rlimit_core));
     loop {
         let error = match attempt(pool, engine, files, core) {
             Ok(server) => return Ok(server),
@@ -44,7 +44,7 @@ pub(crate) fn start(pool: &Pool, engine: &Path, complaints: &mut Vec<String>) ->
         };
         let text = sentence(&error, pool, engine);
         match error.step {
-            LIMIT_FILES if files.is_some() => files = None,
+            LIMIT_FILES if files != pool.inherited_files => files = pool.inherited_files,
             LIMIT_CORE if core.is_some() => core = None,
             _ => return Err(text),
         }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use board::scoreboard::Board;
-use sys::process::{self, Handle};
+use sys::process::{self, Handle, Limit};
 use sys::spawn::Rights;
 
 use crate::capture::{Capture, Style};
@@ -26,6 +26,8 @@ pub(crate) struct Pool {
     pub(crate) rights: Option<Rights>,
     /// The PHP executable.
     pub(crate) executable: PathBuf,
+    /// The limit of open files we were started with: ours is higher, a pool's processes get the old one.
+    pub(crate) inherited_files: Option<Limit>,
     /// Nice value of its processes.
     pub(crate) nice: Option<i32>,
     pub(crate) socket: Socket,

@@ -183,6 +183,8 @@ fn open_pools(
     let boards = config.pools.iter().map(make_board).collect::<Result<Vec<_>, _>>()?;
     let sockets = open_sockets(config, log)?;
     let env = |name: &[u8]| config::Host::env(&config::System, name);
+    // Each worker whose output is caught takes three descriptors of ours; where the limit cannot be raised, it stays.
+    let inherited_files = process::raise_file_limit().ok();
     let around = Surroundings {
         global: &config.global,
         php: &invocation.php,
@@ -200,6 +202,7 @@ fn open_pools(
             spec: board::message::encode(&described),
             rights: rights(identity, &described),
             executable: executable.clone(),
+            inherited_files,
             nice: pool.process_priority.filter(|_| is_root),
             config: pool.clone(),
             socket,

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
@@ -91,32 +91,44 @@ fn parent_of(pid: u32) -> Option<u32> {
     stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
-/// A limit to be set, soft and hard alike.
+/// A limit to be set; soft and hard alike where one value is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// None at all.
     Unlimited,
     /// That much.
     To(u64),
+    /// Soft and hard apart.
+    Apart(u64, u64),
 }
 
 impl Limit {
-    fn value(self) -> u64 {
+    fn values(self) -> (u64, u64) {
         match self {
-            Limit::Unlimited => RLIM_INFINITY,
-            Limit::To(value) => value,
+            Limit::Unlimited => (RLIM_INFINITY, RLIM_INFINITY),
+            Limit::To(value) => (value, value),
+            Limit::Apart(soft, hard) => (soft, hard),
         }
     }
 }
 
 /// Sets RLIMIT_NOFILE.
 pub fn limit_files(limit: Limit) -> io::Result<()> {
-    Ok(setrlimit(Resource::RLIMIT_NOFILE, limit.value(), limit.value())?)
+    let (soft, hard) = limit.values();
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?)
+}
+
+/// Raises the soft RLIMIT_NOFILE of this process to the hard one; returns what it was.
+pub fn raise_file_limit() -> io::Result<Limit> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    limit_files(Limit::To(hard))?;
+    Ok(Limit::Apart(soft, hard))
 }
 
 /// Sets RLIMIT_CORE.
 pub fn limit_core(limit: Limit) -> io::Result<()> {
-    Ok(setrlimit(Resource::RLIMIT_CORE, limit.value(), limit.value())?)
+    let (soft, hard) = limit.values();
+    Ok(setrlimit(Resource::RLIMIT_CORE, soft, hard)?)
 }
 
 /// Sets the nice value of this process.
