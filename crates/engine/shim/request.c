@@ -64,7 +64,6 @@ static void run_script(void)
 {
 	zend_file_handle handle;
 
-	errno = 0; /* not every failure sets it */
 	if (php_fopen_primary_script(&handle) == FAILURE) {
 		int error = errno;
 		zend_try {

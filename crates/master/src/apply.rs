@@ -131,7 +131,6 @@ impl Supervisor {
             launcher.tell(true);
         }
         self.feed(Event::Announced);
-        self.log.write(Level::Notice, "ready to handle connections");
     }
 
     fn reopen_logs(&mut self) {

@@ -194,6 +194,7 @@ pub struct Plan {
     pools: Vec<Pool>,
     phase: Phase,
     process_max_told: bool,
+    ready_told: bool,
     actions: Vec<Action>,
 }
 
@@ -203,7 +204,14 @@ impl Plan {
     /// Nothing runs yet.
     pub fn new(settings: Settings) -> Plan {
         let pools = settings.pools.iter().cloned().map(Pool::new).collect();
-        Plan { settings, pools, phase: Phase::Starting, process_max_told: false, actions: Vec::new() }
+        Plan {
+            settings,
+            pools,
+            phase: Phase::Starting,
+            process_max_told: false,
+            ready_told: false,
+            actions: Vec::new(),
+        }
     }
 
     /// What to do about `event`. `now` never goes back.
@@ -282,9 +290,20 @@ impl Plan {
                 self.phase = Phase::Announcing;
                 self.actions.push(Action::Announce);
             }
-            Phase::Normal => self.fill(now),
+            Phase::Normal => {
+                self.fill(now);
+                self.tell_ready();
+            }
             Phase::Stopping(_) => self.stop_step(now),
             _ => {}
+        }
+    }
+
+    /// Once the workers of the first filling are there: every order has been answered.
+    fn tell_ready(&mut self) {
+        if !self.ready_told && !self.pools.iter().any(Pool::awaits_any) {
+            self.ready_told = true;
+            self.log(Level::Notice, "ready to handle connections");
         }
     }
 

@@ -76,6 +76,11 @@ impl Pool {
         self.slots.get_mut(slot as usize)?.take()
     }
 
+    /// An order has not been answered yet.
+    pub(crate) fn awaits_any(&self) -> bool {
+        self.workers().any(|(_, worker)| worker.pid.is_none())
+    }
+
     fn own(&self) -> usize {
         self.workers().filter(|(_, worker)| !worker.adopted).count()
     }

@@ -84,6 +84,9 @@ fn all_fork_servers_come_up_before_any_worker() {
     assert_eq!(s.plan.worker_by_pid(7), Some((0, 1)));
     assert!(s.plan.awaits(0, 0) && !s.plan.awaits(0, 1));
     assert_eq!(s.deadline_ms(), None);
+    s.check(23, Event::Forked { pool: 1, slot: 0, pid: 8 }, &["DEBUG [pool b] child 8 started"]);
+    let last = ["DEBUG [pool a] child 9 started", "NOTICE ready to handle connections"];
+    s.check(24, Event::Forked { pool: 0, slot: 0, pid: 9 }, &last);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 use std::io::IoSlice;
 
 use fastcgi::params::Pairs;
+use fastcgi::record::ProtocolStatus;
+use fastcgi::response::end_request;
 use fastcgi::server::{Answer, Begin, Event, Limits, Server};
 
 use super::connection::{Connection, Gone, Wait};
@@ -17,7 +19,7 @@ pub(super) struct Incoming {
     /// Content of the PARAMS records so far.
     stream: Vec<u8>,
     pub(super) params: Params,
-    /// The peer is gone or stalls: the body ends here.
+    /// The peer is gone, stalls, or has aborted the request: the body ends here.
     broken: bool,
 }
 
@@ -86,7 +88,7 @@ impl Incoming {
             match event {
                 Some(Event::Params(piece)) => self.stream.extend_from_slice(piece),
                 Some(Event::ParamsEnd) => complete = true,
-                Some(Event::Abort { .. }) => return Err(Gone),
+                Some(Event::Abort { request_id }) => return give_up(connection, request_id),
                 Some(Event::Answer(reply)) => answer = Some(reply),
                 Some(Event::Begin(_) | Event::Stdin(_) | Event::StdinEnd) | None => {}
             }
@@ -136,7 +138,8 @@ impl Incoming {
                 buffer[..piece.len()].copy_from_slice(piece);
                 count = piece.len();
             }
-            Some(Event::Abort { .. }) => return Err(Gone),
+            // The script gets what there is, and the web server its END_REQUEST.
+            Some(Event::Abort { .. }) => self.broken = true,
             Some(Event::Answer(reply)) => answer = Some(reply),
             _ => {}
         }
@@ -160,6 +163,14 @@ impl Incoming {
     pub(super) fn is_complete(&self) -> bool {
         self.server.stdin_ended()
     }
+}
+
+/// Answers an abort of a request that PHP has not seen yet (FastCGI 1.0 §5.4).
+fn give_up(connection: &mut Connection, request_id: u16) -> Result<(), Gone> {
+    let end = end_request(request_id, 0, ProtocolStatus::RequestComplete);
+    connection.send(&mut [IoSlice::new(&end)])?;
+    connection.close(false);
+    Err(Gone)
 }
 
 /// Sends what the protocol itself answers; after a refusal that ends the connection there is nothing to read.

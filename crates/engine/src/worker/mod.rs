@@ -206,6 +206,8 @@ impl Exchange {
 
     fn run_php(&mut self) -> Outcome {
         self.place.slot.enter(Stage::GettingInformation);
+        // PHP's messages about scripts it cannot open show what `errno` holds, and not every failure sets it.
+        nix::errno::Errno::clear();
         let resolved = script::resolve(&mut self.incoming.params, self.place.spec);
         let context: *mut Exchange = self;
         let request = resolved.request(&self.incoming.params, context.cast::<c_void>());
