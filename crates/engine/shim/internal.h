@@ -28,6 +28,7 @@
 #pragma weak sapi_globals
 #pragma weak sapi_module
 #pragma weak zend_extensions
+#pragma weak zend_signal_globals
 
 /* Ini settings that php-fpm's `cgi-fcgi` module owns. */
 struct cornac_settings {

@@ -124,6 +124,16 @@ static void recover(bool started)
 	} zend_end_try();
 }
 
+/* PHP looks at every request whether its signal handlers are still installed. Only pcntl takes them away. */
+static void keep_signal_handlers(void)
+{
+#ifdef ZEND_SIGNALS
+	if (SIGG(reset) && !zend_hash_str_exists(&module_registry, "pcntl", strlen("pcntl"))) {
+		SIGG(reset) = false;
+	}
+#endif
+}
+
 enum shim_outcome shim_request_run(const struct shim_request *request)
 {
 	volatile enum shim_outcome outcome = SHIM_BROKEN;
@@ -136,6 +146,7 @@ enum shim_outcome shim_request_run(const struct shim_request *request)
 			request->script, retire);
 		if (php_request_startup() == SUCCESS) {
 			started = true;
+			keep_signal_handlers();
 			respond(request);
 			cornac_calls->script_ended(request->request, SG(sapi_headers).http_response_code,
 				zend_memory_peak_usage(true));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFlags, PollTimeout};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, sendmsg, setsockopt, shutdown, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
 
 /// Room for what a peer sends ahead: usually a whole request without its body.
 const INPUT_ROOM: usize = 64 * 1024;
@@ -37,6 +38,8 @@ pub(super) struct Connection {
     tcp: bool,
     /// The socket sends small packets at once.
     no_delay: bool,
+    /// The socket has a time limit for receiving.
+    waits_in_receive: bool,
     input: Box<[u8]>,
     /// What has been read and not used yet lies in `input[start..end]`.
     start: usize,
@@ -53,6 +56,7 @@ impl Connection {
             socket: None,
             tcp: false,
             no_delay: false,
+            waits_in_receive: false,
             input: vec![0; INPUT_ROOM].into_boxed_slice(),
             start: 0,
             end: 0,
@@ -66,6 +70,7 @@ impl Connection {
         self.socket = Some(socket);
         self.tcp = tcp;
         self.no_delay = false;
+        self.waits_in_receive = false;
         self.start = 0;
         self.end = 0;
     }
@@ -123,6 +128,25 @@ impl Connection {
                 self.end = count;
                 Ok(())
             }
+        }
+    }
+
+    /// Waits a while, in one call, for a kept connection's next request. False if there was none.
+    pub(super) fn receive_kept(&mut self, while_idle: Duration) -> Result<bool, Gone> {
+        let Some(socket) = &self.socket else { return Err(Gone) };
+        if !self.waits_in_receive {
+            let seconds = TimeVal::seconds(while_idle.as_secs() as i64);
+            setsockopt(socket, sockopt::ReceiveTimeout, &seconds).map_err(|_| Gone)?;
+            self.waits_in_receive = true;
+        }
+        match recv(socket.as_raw_fd(), &mut self.input, MsgFlags::empty()) {
+            Ok(0) => Err(Gone),
+            Ok(count) => {
+                self.end = count;
+                Ok(true)
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
+            Err(_) => Err(Gone),
         }
     }
 

@@ -15,9 +15,6 @@ use super::connection::{Connection, Gone, poll_raw};
 use super::{Place, quit};
 use crate::log::{self, Level};
 
-/// A kept connection that has been idle for so long is not about to be used by the web server: closing one just
-/// when the next request is on its way would lose that request.
-const SURELY_IDLE_MS: u16 = 1_000;
 /// While another worker is about to take what is queued, the queue is looked at again after this time, so
 /// many times at most.
 const LOOK_AGAIN_MS: u8 = 5;
@@ -99,13 +96,10 @@ impl Listener {
         false
     }
 
-    /// Waits on a kept connection and, once that has been idle for a while, on the listening socket too, so
-    /// that a kept connection starves nobody: when a connection is queued and no worker is there to take it,
-    /// one kept connection is given up. An error means: give it up.
+    /// Waits on a kept connection together with the listening socket, so that a kept connection starves
+    /// nobody: when a connection is queued and no worker is there to take it, one kept connection is given
+    /// up. An error means: give it up.
     pub(super) fn await_kept(&self, kept: &Connection, place: Place) -> Result<(), Gone> {
-        if let Ok([true]) = poll_raw([kept.raw()], PollFlags::POLLIN, PollTimeout::from(SURELY_IDLE_MS)) {
-            return Ok(());
-        }
         let mut looks = 0;
         while !quit::requested() {
             let queue = if looks == 0 { self.fd } else { -1 };

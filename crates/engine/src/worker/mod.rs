@@ -35,6 +35,10 @@ use listener::{Accepted, Listener};
 use output::Output;
 pub(crate) use upcalls::CALLS;
 
+/// A kept connection that has been idle for so long is not about to be used by the web server: closing one just
+/// when the next request is on its way would lose that request.
+const SURELY_IDLE: Duration = Duration::from_secs(1);
+
 /// Where a worker lives: its pool and its slot.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
@@ -199,6 +203,9 @@ impl Exchange {
     fn await_bytes(&mut self, listener: &Listener) -> Result<(), Gone> {
         if self.keep && self.incoming.is_idle() {
             self.place.slot.enter(Stage::KeptIdle);
+            if self.connection.receive_kept(SURELY_IDLE)? {
+                return Ok(());
+            }
             listener.await_kept(&self.connection, self.place)?;
         }
         self.connection.fill(Wait::FirstByte)

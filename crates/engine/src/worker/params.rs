@@ -154,12 +154,20 @@ impl cgi::script::Params for Params {
 }
 
 fn until_nul(text: &[u8]) -> &[u8] {
-    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-    &text[..end]
+    memchr::memchr(0, text).map_or(text, |end| &text[..end])
 }
 
-/// FNV-1a: the names are short, and a peer that makes them collide wastes its own worker's time only
-/// within the limit on parameters.
+/// Eight bytes at a time. A peer that makes names collide wastes its own worker's time only, within the limit
+/// on parameters.
 fn hash(name: &[u8]) -> u32 {
-    name.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (words, rest) = name.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
+    let hash = words.fold(name.len() as u64, |hash, word| {
+        let mixed = (hash ^ word).wrapping_mul(MIX);
+        mixed ^ mixed >> 32
+    });
+    hash as u32
 }
