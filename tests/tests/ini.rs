@@ -140,12 +140,12 @@ php_admin_value[date.timezone] = Nowhere/Land
 php_value[extension_dir] = /nowhere
 php_admin_value[zend.assertions] = 1
 php_admin_value[session.save_handler] = nothing
-php_admin_value[opcache.memory_consumption] = 32";
+php_admin_value[opcache.max_accelerated_files] = 200";
     let mut pair = Pair::start(&Setup::new().www(lines).www("catch_workers_output = yes"));
     pair.cases([Case::php("ini_get", "<?php foreach (['memory_limit', 'nothing.known', 'date.timezone', 'extension_dir', 'session.save_handler'] as $k) var_dump(ini_get($k));")]);
-    let memory = "$m = opcache_get_status(false)['memory_usage']; echo $m['used_memory'] + $m['free_memory'] + $m['wasted_memory'] >> 20";
+    let keys = "opcache_get_status(false)['opcache_statistics']['max_cached_keys']";
     pair.cases([
-        Case::php("opcache's memory", &format!("<?php {memory};")).differs(START_UP),
+        Case::php("room in opcache", &format!("<?php var_dump({keys});")).differs(START_UP),
         Case::php("assertions", "<?php var_dump(ini_get('zend.assertions'));").differs(START_UP),
     ]);
     pair.ignore_log();
