@@ -20,6 +20,7 @@
 #pragma weak zend_error
 #pragma weak zend_ini_boolean_displayer_cb
 #pragma weak compiler_globals
+#pragma weak config_zval_dtor
 #pragma weak core_globals
 #pragma weak executor_globals
 #pragma weak module_registry
