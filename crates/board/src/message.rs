@@ -24,6 +24,9 @@ pub mod fds {
     pub const BOARD: RawFd = 5;
     /// The encoded `PoolSpec`, a file at offset 0.
     pub const SPEC: RawFd = 6;
+    /// The engine's library: preloaded through this descriptor, so that the pool's user needs no way to the
+    /// folder it lies in.
+    pub const ENGINE: RawFd = 7;
 }
 
 /// Environment variable that carries the task for a preloaded engine: `pool`, `info`, `modules` or `version`.

@@ -68,6 +68,7 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
     log::to_master(master, spec.log_level, spec.log_limit as usize);
     orphan::watch(spec.master_pid as i32, spec.master_pid as i32);
     confine::set_dumpable(spec.dumpable);
+    drop(inherited(fds::ENGINE));
     let board = Board::open(inherited(fds::BOARD)).map_err(|error| unusable(error.to_string()))?;
     let listener = inherited(fds::LISTENER);
     if let Some(problem) = php::host_problem() {

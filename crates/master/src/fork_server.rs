@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use board::message::{TASK_VARIABLE, fds};
 use config::CoreLimit;
@@ -62,24 +62,26 @@ fn attempt(
     let (ours, theirs) = Channel::pair().map_err(step("socketpair"))?;
     let (reader, writer) = capture::pipe().map_err(step("pipe"))?;
     let spec = spec_file(&pool.spec).map_err(step("memfd_create"))?;
+    let library = File::open(engine).map_err(step(spawn::READS))?;
     let path = c_string(pool.executable.as_os_str().as_bytes()).map_err(step("path"))?;
     let fds = [
         (theirs.as_fd(), fds::CONTROL),
         (pool.socket.fd.as_fd(), fds::LISTENER),
         (pool.board_fd.as_fd(), fds::BOARD),
         (spec.as_fd(), fds::SPEC),
+        (library.as_fd(), fds::ENGINE),
     ];
     let pid = spawn::spawn(&Program {
         path: &path,
         args: &arguments(&pool.config.name).map_err(step("arguments"))?,
-        env: &environment(engine, "pool").map_err(step("environment"))?,
+        env: &environment(&preloaded(engine), "pool").map_err(step("environment"))?,
         stderr: writer.as_fd(),
         fds: &fds,
         files,
         core,
         nice: pool.nice,
         rights: pool.rights.as_ref(),
-        reads: Some(engine),
+        reads: Some(fds::ENGINE),
     })?;
     let style = Style { speaker: format!("[pool {}] fork server", pool.name), decorated: true };
     Ok(ForkServer { pid, channel: Some(ours), stderr: Capture::new(style, None, reader) })
@@ -124,6 +126,12 @@ fn arguments(pool: &[u8]) -> io::Result<Vec<CString>> {
     let mut title = [b"php-fpm: fork server ".as_slice(), pool].concat();
     title.resize(title.len().max(TITLE_LENGTH), b' ');
     Ok(vec![c_string(&title)?, CString::default()])
+}
+
+/// What the loader is told: the descriptor, which needs no way to the file, where there is a /proc.
+fn preloaded(engine: &Path) -> PathBuf {
+    let by_descriptor = Path::new("/proc/self/fd");
+    if by_descriptor.is_dir() { by_descriptor.join(fds::ENGINE.to_string()) } else { engine.to_path_buf() }
 }
 
 /// Our environment with the engine put in, and without what is meant for the master alone.

@@ -5,7 +5,6 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -35,8 +34,8 @@ pub struct Program<'a> {
     pub nice: Option<i32>,
     /// Rights, unless ours.
     pub rights: Option<&'a Rights>,
-    /// A file the program must be able to read with those rights; looked at before exec.
-    pub reads: Option<&'a Path>,
+    /// The number of one of `fds`, a file that must be readable with those rights; looked at before exec.
+    pub reads: Option<RawFd>,
 }
 
 /// Rights for a program that root starts for somebody else.
@@ -70,7 +69,7 @@ pub const LIMIT_FILES: &str = "setrlimit(RLIMIT_NOFILE)";
 pub const LIMIT_CORE: &str = "setrlimit(RLIMIT_CORE)";
 
 /// Name of the step that looks whether `reads` is readable.
-pub const READS: &str = "open";
+pub const READS: &str = "faccessat2";
 
 /// In this order: limits and priority need root, the descriptors must not be in each other's way, rights go last.
 const STEPS: [Step; 8] = [
@@ -80,7 +79,7 @@ const STEPS: [Step; 8] = [
     ("descriptors", place_descriptors),
     ("signals", |_| signals::reset_all()),
     ("rights", |program| program.rights.map_or(Ok(()), take_rights)),
-    (READS, |program| program.reads.map_or(Ok(()), |path| File::open(path).map(drop))),
+    (READS, |program| program.reads.map_or(Ok(()), check_readable)),
     ("execve", |program| match execve(program.path, program.args, program.env)? {}),
 ];
 
@@ -164,6 +163,18 @@ fn close_all_on_exec() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the file could be opened for reading with the rights this process has by now. Its path does not matter.
+fn check_readable(fd: RawFd) -> io::Result<()> {
+    let flags = libc::AT_EMPTY_PATH | libc::AT_EACCESS;
+    // SAFETY: faccessat2 reads an empty C string; the number is one of the placed descriptors.
+    let result = unsafe { libc::syscall(libc::SYS_faccessat2, fd, c"".as_ptr(), libc::R_OK, flags) };
+    match Errno::result(result) {
+        // Kernels before 5.8: the loader will tell.
+        Ok(_) | Err(Errno::ENOSYS) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Groups before user, and afterwards a look whether root could come back.
