@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 
 pub mod head;
-pub mod names;
 mod number;
 pub mod script;
 

@@ -14,7 +14,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-pub use access::{extension_allowed, php_self};
+pub use access::extension_allowed;
 
 /// The parameters of a request, as they arrived.
 pub trait Params {

@@ -1,8 +1,8 @@
 //! The usual request costs no memory: neither finding its script nor writing
 //! its head into a buffer that is large enough.
 
-use cgi::script::{Files, Params, Settings, extension_allowed, php_self, resolve};
-use cgi::{content_length, head, names};
+use cgi::script::{Files, Params, Settings, extension_allowed, resolve};
+use cgi::{content_length, head};
 
 struct Sent(&'static [(&'static str, &'static str)]);
 
@@ -42,7 +42,6 @@ fn an_existing_script_is_found_without_allocating() {
     assert_free(|| {
         let resolved = resolve(&nginx, &Settings::default(), &AllThere);
         assert!(extension_allowed(resolved.script.as_deref().unwrap_or_default(), &[".php"]));
-        assert_eq!(php_self(true, resolved.request_uri.as_deref(), Some(b"")).as_ref(), b"/index.php");
         assert_eq!(content_length(Some(b"12")), 12);
     });
 }
@@ -62,12 +61,4 @@ fn a_long_status_line_needs_no_more_room_than_it_is_cut_to() {
     let status = head::Status { code: 404, line: Some(&line), nph: false, rfc2616_headers: false };
     let mut out = Vec::with_capacity(1023 + 4);
     assert_free(|| head::encode(status, std::iter::empty(), &mut out));
-}
-
-#[test]
-fn a_header_name_is_written_without_allocating() {
-    let mut buffer = Vec::with_capacity(64);
-    assert_free(|| {
-        names::header_name(b"HTTP_ACCEPT_ENCODING", &mut buffer);
-    });
 }
