@@ -1,5 +1,5 @@
 //! What is decided once the script is known: whether its name may be run at
-//! all, and what PHP calls it.
+//! all.
 
 /// Whether `security.limit_extensions` lets PHP run `script`.
 ///
