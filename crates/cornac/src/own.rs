@@ -95,7 +95,7 @@ fn invocation(config: Option<PathBuf>, reading: Reading) -> Invocation {
     options.prefix = reading.prefix;
     options.overlay = reading.overlay.or(options.overlay);
     let config = config.unwrap_or_else(|| fpm::default_path(&options));
-    Invocation { config, options, ..Invocation::default() }
+    Invocation { config, options, explain: true, ..Invocation::default() }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The rights a pool's processes give up once PHP has started: chroot, then the user when start-up ran as
-//! root, then the capability that allowed the chroot. No script runs before this.
+//! root, then the capability that allowed the chroot. No request runs before this; a preloaded script does, with
+//! that capability out of effect.
 
 use std::ffi::OsStr;
 use std::io;
@@ -7,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use board::message::{Identity, PoolSpec};
 use nix::unistd::{Gid, Uid, chdir, chroot, setgid, setgroups, setuid};
+use sys::capability;
 
 /// A step that failed, in php-fpm's words.
 #[derive(Debug)]
@@ -23,10 +25,20 @@ impl std::fmt::Display for Failed {
     }
 }
 
+/// Before PHP starts: what a chroot will need is kept, but out of effect and from programs that are started.
+pub(crate) fn hold_back() {
+    if !Uid::effective().is_root() {
+        let _ = capability::hold_back_chroot(); // fails where there is nothing to hold back
+    }
+}
+
 /// Takes on everything the pool's configuration asks for.
 pub(crate) fn apply(spec: &PoolSpec) -> Result<(), Failed> {
     if let Some(root) = &spec.chroot {
         let step = || format!("failed to chroot({})", String::from_utf8_lossy(root));
+        if !Uid::effective().is_root() {
+            let _ = capability::raise_chroot(); // chroot itself says what is missing
+        }
         attempt(step, || chroot(OsStr::from_bytes(root)))?;
         if spec.chdir.is_none() {
             attempt(|| "failed to chdir(/)".to_owned(), || chdir("/"))?;
@@ -40,7 +52,8 @@ pub(crate) fn apply(spec: &PoolSpec) -> Result<(), Failed> {
         become_user(identity)?;
     }
     if !Uid::effective().is_root() {
-        drop_capabilities()?;
+        let failed = |source| Failed { step: "failed to drop capabilities".to_owned(), source };
+        capability::drop_all().map_err(failed)?;
     }
     set_dumpable(spec.dumpable);
     Ok(())
@@ -65,25 +78,6 @@ fn become_user(identity: &Identity) -> Result<(), Failed> {
         });
     }
     Ok(())
-}
-
-#[repr(C)]
-struct CapabilityHeader {
-    version: u32,
-    pid: i32,
-}
-
-/// Leaves no capability, ambient or other.
-fn drop_capabilities() -> Result<(), Failed> {
-    const VERSION_3: u32 = 0x2008_0522;
-    // SAFETY: clearing the ambient set takes no pointers; kernels without it answer an error, which is fine.
-    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
-    let header = CapabilityHeader { version: VERSION_3, pid: 0 };
-    let none = [[0_u32; 3]; 2];
-    // SAFETY: version 3 takes this header and two triples of masks; both outlive the call.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &header, &none) };
-    let step = || "failed to drop capabilities".to_owned();
-    attempt(step, || nix::errno::Errno::result(result))
 }
 
 fn attempt<T>(step: impl Fn() -> String, action: impl FnOnce() -> nix::Result<T>) -> Result<(), Failed> {

@@ -46,7 +46,8 @@ pub unsafe extern "C" fn __libc_start_main(
     unsafe { next(main, argc, argv, init, fini, rtld_fini, stack_end) }
 }
 
-unsafe extern "C" fn engine_main(argc: c_int, argv: *mut *mut c_char, _envp: *mut *mut c_char) -> c_int {
+unsafe extern "C" fn engine_main(argc: c_int, argv: *mut *mut c_char, envp: *mut *mut c_char) -> c_int {
+    title::remember_environment(envp);
     let task = std::env::var_os(TASK_VARIABLE).unwrap_or_default();
     remove_variable(TASK_VARIABLE);
     step_out_of_preload();

@@ -20,7 +20,7 @@ use sys::channel::{Channel, MAX_MESSAGE, Received};
 use crate::log::{self, Level};
 use crate::task::{EXIT_CONFIG, EXIT_SOFTWARE, c_string, start_php};
 use crate::worker::{self, Place};
-use crate::{confine, entry, ini_files, orphan, php};
+use crate::{confine, entry, ini_files, orphan, php, title};
 
 /// Why the pool cannot start.
 struct Refusal {
@@ -67,6 +67,7 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
         Box::leak(Box::new(read_spec().map_err(|error| unusable(error.to_string()))?));
     log::to_master(master, spec.log_level, spec.log_limit as usize);
     orphan::watch(spec.master_pid as i32, spec.master_pid as i32);
+    confine::hold_back();
     confine::set_dumpable(spec.dumpable);
     drop(inherited(fds::ENGINE));
     let board = Board::open(inherited(fds::BOARD)).map_err(|error| unusable(error.to_string()))?;
@@ -188,6 +189,7 @@ fn set_environment(spec: &PoolSpec) {
     if spec.clear_env {
         // SAFETY: one thread, and nobody holds pointers into the environment.
         unsafe { libc::clearenv() };
+        title::wipe_environment();
     }
     for (name, value) in &spec.env {
         if !name.is_empty() && !name.iter().any(|byte| matches!(byte, b'=' | 0)) && !value.contains(&0) {
@@ -231,7 +233,7 @@ impl ForkServer {
 
     /// Carries out one order. False once the master is gone.
     fn obey(&mut self, buffer: &mut [u8]) -> bool {
-        match self.master.try_receive(buffer) {
+        match self.master.try_receive_fds(buffer) {
             Ok(Received::Message(length, fds)) => {
                 if let Ok(Order::Fork { slot }) = decode(&buffer[..length]) {
                     self.fork(slot, fds);

@@ -75,7 +75,7 @@ impl Supervisor {
     }
 
     pub(crate) fn kill_server(&mut self, pool: PoolId) {
-        if let Some(server) = &self.pools[pool].server {
+        if let Some(server) = self.pools[pool].server.as_ref().filter(|server| !server.ended) {
             let _ = process::signal_child(server.pid, SIGKILL);
         }
     }

@@ -11,7 +11,13 @@ use sys::process;
 
 use crate::capture::Stream;
 use crate::log::{errno_text, printable};
+use crate::pool::Worker;
 use crate::supervisor::{Source, Supervisor};
+
+/// Reports taken from one fork server before the others get their turn.
+const MOST_REPORTS: usize = 64;
+/// Turns to empty the channel of one that has ended.
+const LAST_TURNS: usize = 64;
 
 /// Ends of processes.
 impl Supervisor {
@@ -32,7 +38,11 @@ impl Supervisor {
 
     /// The last reports and output of a fork server count before its end does; then its workers are looked after.
     fn server_ended(&mut self, pool: PoolId, pid: u32, exit: Exit) {
-        self.take_reports(pool);
+        if let Some(server) = &mut self.pools[pool].server {
+            server.ended = true;
+        }
+        // No more can be in the channel, unless a descendant of it goes on sending.
+        (0..LAST_TURNS).for_each(|_| self.take_reports(pool));
         if let Some(server) = self.pools[pool].server.take() {
             if let Some(stderr) = server.stderr.reader(Stream::Stderr) {
                 self.poller.forget(stderr);
@@ -44,12 +54,13 @@ impl Supervisor {
         }
         for (slot, known) in self.plan.workers(pool) {
             match known {
-                // Collected by the fork server in its last moments: nobody will ever tell how it ended.
-                Some(worker) if !process::is_child(worker) => {
+                Some(worker) if self.is_ours(pool, slot) && process::is_child(worker) => {}
+                // Collected by the fork server in its last moments, or never a worker: nobody will ever tell how
+                // it ended.
+                Some(_) => {
                     self.forget_worker(pool, slot);
                     self.feed(Event::WorkerLost { pool, slot });
                 }
-                Some(_) => {}
                 None => self.find_unreported(pool, slot),
             }
         }
@@ -60,11 +71,21 @@ impl Supervisor {
     /// names it, and it is our child now.
     fn find_unreported(&mut self, pool: PoolId, slot: u32) {
         let pid = self.pools[pool].board.slots()[slot as usize].view().pid;
-        if process::is_child(pid) && self.plan.worker_by_pid(pid).is_none() && !self.is_server(pid) {
+        let user = self.pools[pool].user;
+        if process::is_child(pid) && process::user_of(pid) == Some(user) && !self.is_known(pid) {
             self.worker_born(pool, slot, pid, std::process::id());
         } else {
             self.forget_worker(pool, slot);
         }
+    }
+
+    fn is_ours(&self, pool: PoolId, slot: u32) -> bool {
+        self.pools[pool].workers.get(&slot).is_some_and(Worker::is_identified)
+    }
+
+    /// The number is that of a fork server or of a worker already.
+    fn is_known(&self, pid: u32) -> bool {
+        self.is_server(pid) || self.plan.worker_by_pid(pid).is_some()
     }
 
     fn is_server(&self, pid: u32) -> bool {
@@ -116,7 +137,7 @@ impl Supervisor {
 impl Supervisor {
     pub(crate) fn take_reports(&mut self, pool: PoolId) {
         let mut buffer = vec![0; MAX_MESSAGE];
-        loop {
+        for _ in 0..MOST_REPORTS {
             let Some(server) = &self.pools[pool].server else { return };
             let (pid, Some(channel)) = (server.pid, &server.channel) else { return };
             match channel.try_receive(&mut buffer) {
@@ -155,7 +176,7 @@ impl Supervisor {
                 self.drain_server(pool);
                 self.feed(Event::ServerRefused { pool, reason: printable(&reason), configuration });
             }
-            Report::Forked { slot, pid } if self.plan.awaits(pool, slot) => {
+            Report::Forked { slot, pid } if self.plan.awaits(pool, slot) && !self.is_known(pid) => {
                 self.worker_born(pool, slot, pid, server);
             }
             Report::ForkFailed { slot, errno } if self.plan.awaits(pool, slot) => {
@@ -176,8 +197,8 @@ impl Supervisor {
             Report::Log { level, text } => {
                 self.write_for(pool, level_of(level), &printable(&text));
             }
-            unexpected => {
-                self.write_for(pool, Level::Debug, &format!("ignored from the fork server: {unexpected:?}"))
+            _ => {
+                self.write_for(pool, Level::Debug, "a report of the fork server does not fit and is ignored")
             }
         }
     }

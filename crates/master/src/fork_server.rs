@@ -27,6 +27,8 @@ pub(crate) struct ForkServer {
     pub(crate) channel: Option<Channel>,
     /// What PHP's start-up says besides its reports.
     pub(crate) stderr: Capture,
+    /// Collected: its process id may mean another process by now.
+    pub(crate) ended: bool,
 }
 
 /// Room in the title that a worker's own title needs.
@@ -84,7 +86,7 @@ fn attempt(
         reads: Some(fds::ENGINE),
     })?;
     let style = Style { speaker: format!("[pool {}] fork server", pool.name), decorated: true };
-    Ok(ForkServer { pid, channel: Some(ours), stderr: Capture::new(style, None, reader) })
+    Ok(ForkServer { pid, channel: Some(ours), stderr: Capture::new(style, None, reader), ended: false })
 }
 
 fn sentence(SpawnError { step, source }: &SpawnError, pool: &Pool, engine: &Path) -> String {

@@ -39,4 +39,6 @@ pub struct Invocation {
     pub php: PhpOptions,
     /// `-O`: log to stderr in the foreground although it is no terminal.
     pub force_stderr: bool,
+    /// After an error say where in the configuration it comes from, and what to do; php-fpm does not.
+    pub explain: bool,
 }

@@ -67,6 +67,7 @@ pub(crate) fn load(invocation: &Invocation, log: &mut Log) -> Option<Config> {
 /// `-t`, and with `dump` `-tt`: says whether the configuration can be used. Returns the exit code.
 pub fn check(invocation: &Invocation, dump: bool) -> u8 {
     let mut log = Log::default();
+    log.explain(invocation.explain);
     let Some(config) = load(invocation, &mut log) else { return exit_code::CONFIGURATION };
     for pool in &config.pools {
         if let Err(diagnostic) = identity::check_names(pool) {

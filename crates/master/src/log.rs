@@ -32,11 +32,20 @@ pub(crate) struct Log {
     announced: bool,
     /// After the announcement: stderr rather than the target.
     to_stderr: bool,
+    /// Places and hints of diagnostics are shown on stderr.
+    explains: bool,
 }
 
 impl Default for Log {
     fn default() -> Log {
-        Log { target: Target::None, level: Level::Notice, limit: 1024, announced: false, to_stderr: true }
+        Log {
+            target: Target::None,
+            level: Level::Notice,
+            limit: 1024,
+            announced: false,
+            to_stderr: true,
+            explains: false,
+        }
     }
 }
 
@@ -99,6 +108,19 @@ impl Log {
             Some(level) => self.put(level, &diagnostic.text, Location::caller(), diagnostic.logged),
             None => self.raw_to_stderr(&diagnostic.text),
         }
+        if self.explains {
+            if let Some(place) = &diagnostic.place {
+                self.raw_to_stderr(format!("  --> {}:{}", place.file.display(), place.line).as_bytes());
+            }
+            if let Some(hint) = &diagnostic.hint {
+                self.raw_to_stderr(format!("  {hint}").as_bytes());
+            }
+        }
+    }
+
+    /// From now on places and hints are shown on stderr.
+    pub(crate) fn explain(&mut self, explain: bool) {
+        self.explains = explain;
     }
 
     fn raw_to_stderr(&self, text: &[u8]) {

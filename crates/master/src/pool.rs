@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use board::scoreboard::Board;
-use sys::process::{self, Handle, Limit};
+use sys::process::{Handle, Limit};
 use sys::spawn::Rights;
 
 use crate::capture::{Capture, Style};
@@ -22,6 +22,8 @@ pub(crate) struct Pool {
     pub(crate) name: String,
     /// The encoded `PoolSpec`.
     pub(crate) spec: Vec<u8>,
+    /// User its workers run as.
+    pub(crate) user: u32,
     /// Rights the fork server gets before exec.
     pub(crate) rights: Option<Rights>,
     /// The PHP executable.
@@ -43,7 +45,8 @@ pub(crate) struct Pool {
 pub(crate) struct Worker {
     /// 0 until its birth is reported.
     pub(crate) pid: u32,
-    /// `None` where the process could not be identified; then it gets no signals.
+    /// `None` where the process could not be identified as a child of its fork server, or of ours; then it gets
+    /// no signals.
     handle: Option<Handle>,
     pub(crate) capture: Option<Capture>,
 }
@@ -78,11 +81,13 @@ impl Worker {
 
     /// Sends a signal, if we are sure whom it would reach.
     pub(crate) fn signal(&self, signal: i32) {
-        match &self.handle {
-            Some(handle) => drop(handle.signal(signal)),
-            // Kernels without pidfd: at least our own children are certain.
-            None if process::is_child(self.pid) => drop(process::signal_child(self.pid, signal)),
-            None => {}
+        if let Some(handle) = &self.handle {
+            let _ = handle.signal(signal);
         }
+    }
+
+    /// It is the process it was said to be.
+    pub(crate) fn is_identified(&self) -> bool {
+        self.handle.is_some()
     }
 }

@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Runs the master until its end; returns the exit code, in the launcher too.
 pub fn run(invocation: &Invocation) -> u8 {
     let mut log = Log::default();
+    log.explain(invocation.explain);
     if let Err(error) = prepare_process() {
         log.write(Level::Error, format!("failed to init stdio: {}", errno_text(&error)));
         return exit_code::SOFTWARE;
@@ -106,9 +107,19 @@ struct Parts {
 }
 
 fn find_parts(config: &Config) -> Result<Parts, Diagnostic> {
+    config.pools.iter().try_for_each(refuse_missing_confinement)?;
     let configured = |pool: &config::Pool| pool.php_binary.clone().or(config.global.php_binary.clone());
     let executables = config.pools.iter().map(|pool| php::find_executable(configured(pool).as_deref()));
     Ok(Parts { executables: executables.collect::<Result<_, _>>()?, engine: php::find_engine()? })
+}
+
+/// A confinement that is asked for and does not happen must not pass unnoticed.
+fn refuse_missing_confinement(pool: &config::Pool) -> Result<(), Diagnostic> {
+    if pool.apparmor_hat.is_none() {
+        return Ok(());
+    }
+    let name = shown_name(&pool.name);
+    Err(error(format!("[pool {name}] apparmor_hat is not built yet, and the pool will not run without it")))
 }
 
 fn limit_master(global: &Global) -> Result<(), Diagnostic> {
@@ -200,6 +211,7 @@ fn open_pools(
         pools.push(Pool {
             name: shown_name(&pool.name),
             spec: board::message::encode(&described),
+            user: identity.rights.as_ref().map_or_else(users::own_id, |rights| rights.uid),
             rights: rights(identity, &described),
             executable: executable.clone(),
             inherited_files,

@@ -27,6 +27,8 @@ pub(crate) struct Worker {
     replacement: bool,
     /// Its fork server is gone; it finishes what it has and is not replaced.
     adopted: bool,
+    /// It has been asked to finish because others took over.
+    released: bool,
 }
 
 /// ```text
@@ -118,9 +120,16 @@ impl Plan {
             return;
         }
         self.pools[pool].server = Server::Up { since: now };
-        let adopted: Vec<u32> =
-            self.pools[pool].workers().filter(|(_, w)| w.adopted).map(|(s, _)| s).collect();
-        for slot in adopted {
+    }
+
+    /// The workers of a lost fork server may go: others serve by now.
+    fn release_adopted(&mut self, pool: PoolId) {
+        let adopted = self.pools[pool].slots.iter_mut().zip(0u32..).filter_map(|(worker, slot)| {
+            let worker = worker.as_mut().filter(|worker| worker.adopted && !worker.released)?;
+            worker.released = true;
+            Some(slot)
+        });
+        for slot in adopted.collect::<Vec<_>>() {
             self.signal_worker(pool, slot, SIGQUIT);
         }
     }
@@ -228,6 +237,7 @@ impl Plan {
                 self.order(pool, slot, now);
             }
         }
+        self.process_max_told = false; // all pools have what they want, the next shortage is a new one
     }
 
     fn process_max_allows(&mut self) -> bool {
@@ -247,7 +257,8 @@ impl Plan {
         let target = &mut self.pools[pool];
         let replacement = target.initial == 0;
         target.initial = target.initial.saturating_sub(1);
-        target.slots[slot as usize] = Some(Worker { pid: None, born: now, replacement, adopted: false });
+        target.slots[slot as usize] =
+            Some(Worker { pid: None, born: now, replacement, adopted: false, released: false });
         self.actions.push(Action::ForkWorker { pool, slot });
     }
 
@@ -255,8 +266,8 @@ impl Plan {
         let Some(Some(worker)) = self.pools[pool].slots.get_mut(slot as usize) else { return };
         (worker.pid, worker.born) = (Some(pid), now);
         let level = if worker.replacement { Level::Notice } else { Level::Debug };
-        self.process_max_told = false;
         self.log_pool(pool, level, format!("child {pid} started"));
+        self.release_adopted(pool);
         if let Phase::Stopping(stop) = &self.phase
             && let Some(signal) = stop.last_signal
         {

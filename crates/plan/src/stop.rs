@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! workers: QUIT (finish) or TERM (terminate) ─timeout─► TERM / KILL ─1 s─► KILL ─1 s─► KILL …
+//! workers of a fork server that stays silent after KILL: KILL it too
 //! no worker left: close the fork servers ─2 s─► KILL them;  none left: Exit
 //! ```
 
@@ -74,8 +75,12 @@ impl Plan {
                 (Some(SIGQUIT), _) => (SIGTERM, STEP),
                 (Some(_), _) => (SIGKILL, STEP),
             };
+            let again = stop.last_signal == Some(SIGKILL);
             (stop.last_signal, stop.deadline) = (Some(signal), Some(now + wait));
             self.signal_all(signal);
+            if again {
+                self.kill_silent_servers();
+            }
         }
     }
 
@@ -89,6 +94,17 @@ impl Plan {
             }
         }
         self.log(Level::Debug, format!("{alive} child(ren) still alive"));
+    }
+
+    /// A fork server that has not told the end of its killed workers for a second is stopped or hangs. When it is
+    /// gone, we see for ourselves.
+    fn kill_silent_servers(&mut self) {
+        for id in 0..self.pools.len() {
+            let pool = &self.pools[id];
+            if !matches!(pool.server, Server::Down) && pool.workers().next().is_some() {
+                self.actions.push(Action::KillServer(id));
+            }
+        }
     }
 
     fn stop_servers(&mut self, now: Instant, due: bool) {

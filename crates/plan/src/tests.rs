@@ -210,12 +210,13 @@ fn workers_of_a_lost_fork_server_serve_on_until_the_next_is_up() {
     s.check(20_001, died(SEGV), &[text]);
     assert_eq!(s.deadline_ms(), Some(20_251));
     s.check(20_251, Event::DeadlineReached, &["start 0"]);
-    s.check(
-        20_300,
-        Event::ServerStarted(0),
-        &["DEBUG [pool a] sending signal 3 SIGQUIT to child 100", "signal 0.0 3", "fork 0.1", "fork 0.2"],
-    );
-    s.at(20_301, Event::Forked { pool: 0, slot: 1, pid: 201 });
+    s.check(20_300, Event::ServerStarted(0), &["fork 0.1", "fork 0.2"]);
+    let released = [
+        "NOTICE [pool a] child 201 started",
+        "DEBUG [pool a] sending signal 3 SIGQUIT to child 100",
+        "signal 0.0 3",
+    ];
+    s.check(20_301, Event::Forked { pool: 0, slot: 1, pid: 201 }, &released);
     s.check(
         20_302,
         exited(0, CLEAN),
@@ -261,7 +262,9 @@ fn finishing_goes_from_quit_to_term_to_kill() {
     assert_eq!(s.deadline_ms(), Some(12_000));
     assert_eq!(s.at(12_000, Event::DeadlineReached), step(15, "SIGTERM"));
     assert_eq!(s.at(13_000, Event::DeadlineReached), step(9, "SIGKILL"));
-    assert_eq!(s.at(14_000, Event::DeadlineReached), step(9, "SIGKILL"));
+    // Its fork server has not told its end: it may have been stopped.
+    let again = s.at(14_000, Event::DeadlineReached);
+    assert_eq!((&again[..3], &again[3..]), (&step(9, "SIGKILL")[..], &["kill 0".to_owned()][..]));
     s.check(
         14_100,
         exited(0, TERM),

@@ -75,25 +75,25 @@ impl Channel {
         }
     }
 
-    /// Waits for one message. `buffer` should hold `MAX_MESSAGE` bytes.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        self.receive_with(buffer, MsgFlags::empty())
-    }
-
-    /// Takes one message if there is one, else fails with `WouldBlock`.
+    /// Takes one message if there is one, else fails with `WouldBlock`. Descriptors that came with it are
+    /// closed: for messages of somebody who is not trusted. `buffer` should hold `MAX_MESSAGE` bytes.
     pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        self.receive_with(buffer, MsgFlags::MSG_DONTWAIT)
+        let mut parts = [IoSliceMut::new(buffer)];
+        let message = recvmsg::<UnixAddr>(self.fd.as_raw_fd(), &mut parts, None, MsgFlags::MSG_DONTWAIT)?;
+        match (message.flags.contains(MsgFlags::MSG_TRUNC), message.bytes) {
+            (true, _) => Err(too_long()),
+            (false, 0) => Ok(Received::Closed),
+            (false, length) => Ok(Received::Message(length, Vec::new())),
+        }
     }
 
-    fn receive_with(&self, buffer: &mut [u8], flags: MsgFlags) -> io::Result<Received> {
+    /// The same with the descriptors that came along. Only for a sender that keeps to `MAX_FDS`: those of a
+    /// message with more would stay open.
+    pub fn try_receive_fds(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let mut space = nix::cmsg_space!([RawFd; MAX_FDS]);
         let mut parts = [IoSliceMut::new(buffer)];
-        let message = recvmsg::<UnixAddr>(
-            self.fd.as_raw_fd(),
-            &mut parts,
-            Some(&mut space),
-            flags | MsgFlags::MSG_CMSG_CLOEXEC,
-        )?;
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = recvmsg::<UnixAddr>(self.fd.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
         let mut fds = Vec::new();
         for control in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(raw) = control {
@@ -101,14 +101,18 @@ impl Channel {
                 fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
             }
         }
-        if message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "message did not fit"));
+        if message.flags.contains(MsgFlags::MSG_TRUNC) {
+            return Err(too_long());
         }
         match message.bytes {
             0 if fds.is_empty() => Ok(Received::Closed),
             length => Ok(Received::Message(length, fds)),
         }
     }
+}
+
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "message did not fit")
 }
 
 impl AsFd for Channel {
@@ -130,8 +134,10 @@ mod tests {
         a.send(b"second", &[writer.as_fd()]).unwrap();
         drop(writer);
         let mut buffer = vec![0; MAX_MESSAGE];
-        assert!(matches!(b.receive(&mut buffer), Ok(Received::Message(5, fds)) if fds.is_empty()));
-        let Ok(Received::Message(6, mut fds)) = b.receive(&mut buffer) else { panic!("no second message") };
+        assert!(matches!(b.try_receive(&mut buffer), Ok(Received::Message(5, fds)) if fds.is_empty()));
+        let Ok(Received::Message(6, mut fds)) = b.try_receive_fds(&mut buffer) else {
+            panic!("no second message")
+        };
         assert_eq!(&buffer[..6], b"second");
         let mut file = std::fs::File::from(fds.remove(0));
         file.write_all(b"through").unwrap();
@@ -147,6 +153,27 @@ mod tests {
         let mut buffer = vec![0; 16];
         assert_eq!(b.try_receive(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(a);
-        assert!(matches!(b.receive(&mut buffer), Ok(Received::Closed)));
+        assert!(matches!(b.try_receive(&mut buffer), Ok(Received::Closed)));
+    }
+
+    #[test]
+    fn unwanted_descriptors_do_not_stay_open() {
+        let (a, b) = Channel::pair().unwrap();
+        let (_reader, writer) = io::pipe().unwrap();
+        let open =
+            || std::fs::read_dir("/proc/self/fd").unwrap().filter(|one| is_pipe_of(one, &writer)).count();
+        let before = open();
+        a.send(b"take these", &[writer.as_fd(); MAX_FDS]).unwrap();
+        let mut buffer = vec![0; MAX_MESSAGE];
+        assert!(matches!(b.try_receive(&mut buffer), Ok(Received::Message(10, _))));
+        assert_eq!(open(), before);
+    }
+
+    fn is_pipe_of(entry: &io::Result<std::fs::DirEntry>, writer: &io::PipeWriter) -> bool {
+        let target = |fd: RawFd| std::fs::read_link(format!("/proc/self/fd/{fd}")).ok();
+        let Some(number) = entry.as_ref().ok().and_then(|one| one.file_name().to_str()?.parse().ok()) else {
+            return false;
+        };
+        target(number).is_some() && target(number) == target(writer.as_raw_fd())
     }
 }

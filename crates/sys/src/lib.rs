@@ -3,7 +3,7 @@
 //! This crate decides nothing and logs nothing: it answers `io::Result`.
 
 pub mod acl;
-mod capability;
+pub mod capability;
 pub mod channel;
 pub mod daemon;
 pub mod listener;

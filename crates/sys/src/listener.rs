@@ -162,12 +162,12 @@ mod tests {
     #[test]
     fn tcp_on_both_families() {
         for host in ["127.0.0.1", "::1"] {
-            let Ok(free) = TcpListener::bind((host, 0)) else { continue };
-            let address = free.local_addr().unwrap();
+            let Ok(taken) = TcpListener::bind((host, 0)) else { continue };
+            let address = taken.local_addr().unwrap();
             assert!(matches!(tcp(address, -1), Err(ListenError::Bind(_))));
-            drop(free);
-            let _listener = tcp(address, -1).unwrap();
-            TcpStream::connect(address).unwrap();
+            // Any free port: a port that was free a moment ago may be somebody else's by now.
+            let listener = TcpListener::from(tcp(SocketAddr::new(address.ip(), 0), -1).unwrap());
+            TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         }
         assert!(resolve("no-such-host.invalid", 1).is_err());
     }

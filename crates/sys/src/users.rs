@@ -62,6 +62,11 @@ pub fn own_groups() -> io::Result<Vec<u32>> {
 }
 
 /// Whether this process has root's powers.
+pub fn own_id() -> u32 {
+    Uid::effective().as_raw()
+}
+
+/// Whether this process runs as root.
 pub fn is_root() -> bool {
     Uid::effective().is_root()
 }

@@ -103,16 +103,13 @@ pub(crate) fn live(place: Place, listener: RawFd, output: Vec<OwnedFd>) -> ! {
     leave(place, code)
 }
 
-/// stdout and stderr go to the master's pipes or nowhere, stdin comes from nowhere.
+/// stdout and stderr go to the master's pipes or nowhere.
 fn redirect_output(output: Vec<OwnedFd>) {
-    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
-    let null = null.ok().map(OwnedFd::from);
-    let targets = [null.as_ref(), output.first().or(null.as_ref()), output.get(1).or(null.as_ref())];
-    for (number, source) in (0..).zip(targets) {
-        if let Some(source) = source {
-            // SAFETY: both are descriptors of this process; 0 to 2 are meant to be replaced.
-            unsafe { libc::dup2(source.as_raw_fd(), number) };
-        }
+    // The master made 0 and 1 /dev/null, which a chroot may lack; 2 still is the fork server's.
+    let targets = [(1, output.first()), (2, output.get(1))];
+    for (number, source) in targets {
+        // SAFETY: both are descriptors of this process; 1 and 2 are meant to be replaced.
+        unsafe { libc::dup2(source.map_or(0, AsRawFd::as_raw_fd), number) };
     }
 }
 
