@@ -127,7 +127,9 @@ nginx=$!
 await "the start of nginx" port_answers
 first_page_comes
 
-echo "$("$run/php-fpm" -v 2>/dev/null | head -n1) serves the example site on"
+php=$("$run/php-fpm" -v 2>/dev/null | head -n1 | cut -d' ' -f1-2)
+if [[ ${binary##*/} == cornac ]]; then php="$("$binary" --version) with $php"; fi
+echo "$php serves the example site on"
 echo "    http://127.0.0.1:$port/"
 echo "logs: $run/log    stop: Ctrl-C"
 if [[ $note ]]; then echo "$note"; fi

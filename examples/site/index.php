@@ -9,16 +9,5 @@ page_head('It runs', 'This page came through nginx and FastCGI from a worker of 
 <a class="card" href="/upload.php"><h2>Upload</h2><p>Send a file and a few words, and see what PHP received: sizes, checksums, errors, limits.</p></a>
 <a class="card" href="/stream.php"><h2>Stream</h2><p>A long page in twenty pieces, each flushed as it is ready: watch it arrive.</p></a>
 </div>
-<section>
-<h2>The pool’s own pages</h2>
-<p>Answered by the process manager, in php-fpm’s formats:</p>
-<ul class="links">
-<li><a href="/status?html">status</a></li>
-<li><a href="/status?html&amp;full">status, every worker</a></li>
-<li><a href="/status?json&amp;full">JSON</a></li>
-<li><a href="/status?openmetrics">OpenMetrics</a></li>
-<li><a href="/ping">ping</a></li>
-</ul>
-</section>
 <?php
 page_foot();

@@ -1,8 +1,8 @@
 //! Start, signals and stop of the master, workers that crash or are killed, pid file and background mode: exit codes,
 //! log lines, and that nothing is left behind.
 
-use cornac_tests::compare::mask;
 use cornac_tests::binary::same_on_both_sides;
+use cornac_tests::compare::mask;
 use cornac_tests::{Case, Client, Pair, Request, Server, Setup, Side, compare_runs, wait};
 use nix::sys::signal::Signal;
 
@@ -309,8 +309,12 @@ fn a_stopped_fork_server_does_not_hold_up_the_stop() {
     if same_on_both_sides() {
         return;
     }
-    let setup = Setup::new().script("stop.php", "<?php echo posix_kill(posix_getppid(), SIGSTOP) ? 'stopped' : 'no';");
-    let setup = setup.file("www/signals.php", "<?php const SIGSTOP = 19;").arg("-d").arg("auto_prepend_file={dir}/www/signals.php");
+    let setup = Setup::new()
+        .script("stop.php", "<?php echo posix_kill(posix_getppid(), SIGSTOP) ? 'stopped' : 'no';");
+    let setup = setup
+        .file("www/signals.php", "<?php const SIGSTOP = 19;")
+        .arg("-d")
+        .arg("auto_prepend_file={dir}/www/signals.php");
     let server = Server::start(Side::Subject, &setup);
     assert_eq!(server.get("/stop.php").body(), "stopped");
     server.stop();

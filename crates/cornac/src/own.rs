@@ -48,6 +48,9 @@ struct Check {
     /// Configuration file.
     #[arg(value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The same, as with `run`.
+    #[arg(short = 'c', long = "config", value_name = "FILE", conflicts_with = "config")]
+    named: Option<PathBuf>,
     #[command(flatten)]
     reading: Reading,
     /// Show every directive with its value.
@@ -77,7 +80,7 @@ pub(crate) fn run(arguments: &[OsString]) -> u8 {
             master::run(&invocation)
         }
         Ok(Own { command: Command::Check(check) }) => {
-            master::check(&invocation(check.config, check.reading), check.dump)
+            master::check(&invocation(check.config.or(check.named), check.reading), check.dump)
         }
         // Reached only with options before the word; `main` takes `cornac fpm …` itself.
         Ok(Own { command: Command::Fpm { options } }) => fpm::run("cornac fpm", "cornac".as_ref(), &options),

@@ -128,7 +128,7 @@ impl Supervisor {
         self.log.write(Level::Notice, format!("fpm is running, pid {}", std::process::id()));
         if let Some(launcher) = self.launcher.take() {
             self.log.write(Level::Debug, "Sending \"1\" (OK) to parent");
-            launcher.tell(true);
+            launcher.tell(exit_code::OK);
         }
         self.feed(Event::Announced);
     }
@@ -171,7 +171,7 @@ impl Supervisor {
         }
         if let Some(launcher) = self.launcher.take() {
             self.log.write(Level::Debug, "Sending \"0\" (error) to parent");
-            launcher.tell(false);
+            launcher.tell(code);
         }
         self.outcome = Some(code);
     }

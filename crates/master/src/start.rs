@@ -23,8 +23,9 @@ use crate::spec::{self, Surroundings};
 use crate::supervisor::{Poller, SIGNALS, Source, Supervisor};
 use crate::{Invocation, exit_code, php};
 
-/// How long the launcher waits for the master.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the launcher waits for the master: longer than any start-up of PHP may take, which php-fpm has behind it
+/// when its launcher begins to wait its 10 s.
+const PATIENCE: Duration = Duration::from_secs(75);
 
 /// Runs the master until its end; returns the exit code, in the launcher too.
 pub fn run(invocation: &Invocation) -> u8 {
@@ -42,7 +43,7 @@ pub fn run(invocation: &Invocation) -> u8 {
         Up::Failed(mut log, diagnostic) => {
             log.diagnose(&diagnostic);
             log.write(Level::Error, "FPM initialization failed");
-            launcher.into_iter().for_each(|launcher: Launcher| launcher.tell(false));
+            launcher.into_iter().for_each(|launcher: Launcher| launcher.tell(exit_code::CONFIGURATION));
             exit_code::CONFIGURATION
         }
     }
@@ -119,7 +120,9 @@ fn refuse_missing_confinement(pool: &config::Pool) -> Result<(), Diagnostic> {
         return Ok(());
     }
     let name = shown_name(&pool.name);
-    Err(error(format!("[pool {name}] apparmor_hat is not built yet, and the pool will not run without it")))
+    Err(error(format!(
+        "[pool {name}] apparmor_hat is not supported yet, and the pool will not run without it"
+    )))
 }
 
 fn limit_master(global: &Global) -> Result<(), Diagnostic> {
@@ -151,7 +154,7 @@ fn go_to_background(log: &mut Log) -> Result<Result<Launcher, u8>, Diagnostic> {
             let text = "I received a valid acknowledge from the master process, I can exit without error";
             log.write(Level::Debug, text);
         }
-        Outcome::Failure => log.write(Level::Debug, "The master process returned an error !"),
+        Outcome::Failure(_) => log.write(Level::Debug, "The master process returned an error !"),
         Outcome::Silent => log.write(Level::Error, "no data have been read from pipe"),
         Outcome::TimedOut => {
             let text = "the master process didn't send back its status (via the pipe to the calling process)";
@@ -162,7 +165,11 @@ fn go_to_background(log: &mut Log) -> Result<Result<Launcher, u8>, Diagnostic> {
             log.write(Level::Error, format!("failed to read from pipe: {}", errno_text(error)))
         }
     }
-    Ok(Err(if matches!(outcome, Outcome::Success) { exit_code::OK } else { exit_code::SOFTWARE }))
+    Ok(Err(match outcome {
+        Outcome::Success => exit_code::OK,
+        Outcome::Failure(code) => code,
+        _ => exit_code::SOFTWARE,
+    }))
 }
 
 /// Session, priority, orphans.
@@ -272,8 +279,9 @@ fn note_process_manager(pool: &config::Pool, log: &mut Log) {
         ProcessManager::Ondemand => "ondemand",
     };
     let (name, count) = (shown_name(&pool.name), pool.pm_max_children);
-    let text =
-        format!("pm = {kind} is not built yet, {count} children (pm.max_children) run as with pm = static");
+    let text = format!(
+        "pm = {kind} is not supported yet: {count} children (pm.max_children) run as with pm = static"
+    );
     log.write(Level::Notice, format!("[pool {name}] {text}"));
 }
 

@@ -15,10 +15,10 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// Reports the outcome; the launcher ends.
-    pub fn tell(mut self, success: bool) {
+    /// Reports the outcome, 0 for success or the exit code; the launcher ends.
+    pub fn tell(mut self, code: u8) {
         // A launcher that gave up waiting is no concern of ours.
-        let _ = self.pipe.write_all(&[u8::from(success)]);
+        let _ = self.pipe.write_all(&[code]);
     }
 }
 
@@ -27,8 +27,8 @@ impl Launcher {
 pub enum Outcome {
     /// The master runs.
     Success,
-    /// The master failed and said so.
-    Failure,
+    /// The master failed and said so, with its exit code.
+    Failure(u8),
     /// The master ended without a word.
     Silent,
     /// Nothing came within the time given.
@@ -73,8 +73,8 @@ fn await_outcome(reader: OwnedFd, patience: Duration) -> Outcome {
     match std::fs::File::from(reader).read(&mut byte) {
         Err(error) => Outcome::Read(error),
         Ok(0) => Outcome::Silent,
-        Ok(_) if byte == [1] => Outcome::Success,
-        Ok(_) => Outcome::Failure,
+        Ok(_) if byte == [0] => Outcome::Success,
+        Ok(_) => Outcome::Failure(byte[0]),
     }
 }
 

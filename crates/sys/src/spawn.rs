@@ -71,12 +71,13 @@ pub const LIMIT_CORE: &str = "setrlimit(RLIMIT_CORE)";
 /// Name of the step that looks whether `reads` is readable.
 pub const READS: &str = "faccessat2";
 
-/// In this order: limits and priority need root, the descriptors must not be in each other's way, rights go last.
+/// In this order: placing the descriptors takes high numbers, which the limit would forbid; limits and priority need
+/// root; rights go last.
 const STEPS: [Step; 8] = [
+    ("descriptors", place_descriptors),
     (LIMIT_FILES, |program| program.files.map_or(Ok(()), limit_files)),
     (LIMIT_CORE, |program| program.core.map_or(Ok(()), limit_core)),
     ("setpriority", |program| program.nice.map_or(Ok(()), set_priority)),
-    ("descriptors", place_descriptors),
     ("signals", |_| signals::reset_all()),
     ("rights", |program| program.rights.map_or(Ok(()), take_rights)),
     (READS, |program| program.reads.map_or(Ok(()), check_readable)),
@@ -246,6 +247,21 @@ mod tests {
         let (_inherited, leak) = nix::unistd::pipe().unwrap();
         let script = "for n in 0 1 2 3 4 5 6 7 8 9; do [ -e /proc/$$/fd/$n ] && echo -n $n >&5; done";
         assert_eq!(output(script, None), "0125", "{leak:?} must not be among them");
+    }
+
+    #[test]
+    fn a_limit_below_our_own_descriptors_is_no_obstacle() {
+        let many: Vec<_> = (0..40).map(|_| io::pipe().unwrap()).collect();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let fds = [(writer.as_fd(), 5)];
+        let args = strings(&["title", "-c", "ulimit -n >&5"]);
+        let program = Program { files: Some(Limit::To(20)), ..program(&args, writer.as_fd(), &fds) };
+        let pid = spawn(&program).unwrap();
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid as i32), None);
+        assert_eq!((text.trim(), many.len()), ("20", 40));
     }
 
     #[test]
