@@ -88,7 +88,8 @@ pub struct PoolSpec {
     pub ini: Vec<IniEntry>,
     /// Clear the environment in the worker.
     pub clear_env: bool,
-    /// `env[…]` lines in the order of the file, already resolved, then USER and HOME unless set.
+    /// Variables to set, in this order: the `env[…]` lines from the last to the first, already resolved, then USER
+    /// and HOME unless set.
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
     /// Folder to change root to after start-up (the fork server keeps the right to do so until then).
     pub chroot: Option<Vec<u8>>,

@@ -349,7 +349,7 @@ impl Board {
         unsafe { self.mapping.start().cast::<Header>().as_ref() }
     }
 
-    /// The slots, `pm.max_children` of them.
+    /// The slots: twice `pm.max_children`, so that workers of a lost fork server can finish beside the new ones.
     pub fn slots(&self) -> &[Slot] {
         // SAFETY: the header is inside the mapping, so the address after it is too.
         let first = unsafe { self.mapping.start().cast::<Header>().add(1) };

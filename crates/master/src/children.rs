@@ -106,8 +106,9 @@ impl Supervisor {
 
     /// Reads what the worker still said, then tells of its end.
     fn worker_ended(&mut self, pool: PoolId, slot: u32, exit: Exit) {
+        let served = self.pools[pool].board.slots()[slot as usize].view().requests > 0;
         self.forget_worker(pool, slot);
-        self.feed(Event::WorkerExited { pool, slot, exit });
+        self.feed(Event::WorkerExited { pool, slot, exit, served });
     }
 
     fn forget_worker(&mut self, pool: PoolId, slot: u32) {

@@ -123,6 +123,8 @@ pub enum Event {
         slot: u32,
         /// How it ended.
         exit: Exit,
+        /// It had begun a request: what ended it may be the request's doing.
+        served: bool,
     },
     /// A worker is gone and nobody saw how: its fork server died between collecting and reporting it.
     WorkerLost {
@@ -230,7 +232,9 @@ impl Plan {
             Event::ServerDied { pool, pid, exit } => self.server_died(pool, Some((pid, exit)), now),
             Event::Forked { pool, slot, pid } => self.forked(pool, slot, pid, now),
             Event::ForkFailed { pool, slot, cause } => self.fork_failed(pool, slot, &cause, now),
-            Event::WorkerExited { pool, slot, exit } => self.worker_exited(pool, slot, exit, now),
+            Event::WorkerExited { pool, slot, exit, served } => {
+                self.worker_exited(pool, slot, exit, served, now);
+            }
             Event::WorkerLost { pool, slot } => drop(self.pools[pool].remove(slot)),
             Event::Asked(request) => self.asked(request, now),
             Event::DeadlineReached => self.check_servers(now),

@@ -287,7 +287,7 @@ impl Plan {
         }
     }
 
-    pub(crate) fn worker_exited(&mut self, pool: PoolId, slot: u32, exit: Exit, now: Instant) {
+    pub(crate) fn worker_exited(&mut self, pool: PoolId, slot: u32, exit: Exit, served: bool, now: Instant) {
         let Some(worker) = self.pools[pool].remove(slot) else { return };
         let pid = worker.pid.unwrap_or_default();
         let age = now.duration_since(worker.born);
@@ -296,14 +296,15 @@ impl Plan {
         let text = format!("child {pid} exited {exit} after {seconds}.{micros:06} seconds from start");
         self.log_pool(pool, level, text);
         if matches!(self.phase, Phase::Normal) && !worker.adopted {
-            self.note_end(pool, exit, age, now);
+            self.note_end(pool, exit, served || age >= INFANCY, now);
         }
     }
 
-    /// Tells crashes at birth from ordinary ends.
-    fn note_end(&mut self, pool: PoolId, exit: Exit, age: Duration, now: Instant) {
+    /// Tells crashes at birth from ordinary ends, and from the crashes of scripts: those cost their own request, a
+    /// delay would cost everybody's.
+    fn note_end(&mut self, pool: PoolId, exit: Exit, lived: bool, now: Instant) {
         let crashes = &mut self.pools[pool].crashes;
-        if exit.is_clean() || age >= INFANCY {
+        if exit.is_clean() || lived {
             crashes.succeeded();
         } else if let Some(delay) = crashes.failed(now) {
             let (row, delay) = (crashes.failures(), delay.as_millis());

@@ -65,7 +65,7 @@ fn show(action: Action) -> String {
 }
 
 fn exited(slot: u32, exit: Exit) -> Event {
-    Event::WorkerExited { pool: 0, slot, exit }
+    Event::WorkerExited { pool: 0, slot, exit, served: false }
 }
 
 fn died(exit: Exit) -> Event {
@@ -316,4 +316,14 @@ fn reload_and_reopen_change_nothing_that_runs() {
     let lines = s.at(0, Event::Asked(Request::Reload(12)));
     assert_eq!(lines.len(), 2);
     assert!(lines[1].starts_with("WARNING SIGUSR2 is ignored"), "{lines:?}");
+}
+
+#[test]
+fn a_script_that_crashes_its_workers_delays_nobody() {
+    let mut s = Stage::running(1, 0);
+    for pid in 100..110 {
+        let ended = Event::WorkerExited { pool: 0, slot: 0, exit: SEGV, served: true };
+        assert_eq!(s.at(10, ended)[1..], ["fork 0.0"]);
+        s.at(10, Event::Forked { pool: 0, slot: 0, pid: pid + 1 });
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use nix::unistd::{dup, dup2_stderr, dup2_stdin, dup2_stdout};
 
@@ -17,11 +17,6 @@ pub fn detach_stdin_stdout() -> io::Result<()> {
 /// Stderr becomes what `fd` is.
 pub fn redirect_stderr(fd: impl AsFd) -> io::Result<()> {
     Ok(dup2_stderr(fd)?)
-}
-
-/// A second descriptor for today's stderr, close-on-exec.
-pub fn copy_of_stderr() -> io::Result<OwnedFd> {
-    io::stderr().as_fd().try_clone_to_owned()
 }
 
 /// Whether stderr is a terminal.
