@@ -36,7 +36,7 @@ PHP_FUNCTION(apache_request_headers)
 	const struct shim_param *params = cornac_calls->params(cornac_request->request, &count);
 	for (size_t i = 0; i < count; i++) {
 		sapi_add_request_header(params[i].name.start, params[i].name.length,
-			(char *) params[i].value.start, params[i].value.length, return_value);
+			(char *) params[i].value.start, strlen(params[i].value.start), return_value);
 	}
 }
 

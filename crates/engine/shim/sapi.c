@@ -212,8 +212,8 @@ static void import_params(zval *array, int filter)
 
 	for (size_t i = 0; i < count; i++) {
 		char *value = (char *) params[i].value.start;
-		size_t length = params[i].value.length;
-		if (filter < 0 || sapi_module.input_filter(filter, params[i].name.start, &value, strlen(value), &length)) {
+		size_t length = strlen(value);
+		if (filter < 0 || sapi_module.input_filter(filter, params[i].name.start, &value, length, &length)) {
 			php_register_variable_safe(params[i].name.start, value, length, array);
 		}
 	}

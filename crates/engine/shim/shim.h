@@ -19,7 +19,7 @@ struct shim_text {
 	size_t length;
 };
 
-/* One meta-variable of a request; both texts end with a NUL. */
+/* One meta-variable of a request; a NUL follows both texts, and a value ends for PHP at its first NUL. */
 struct shim_param {
 	struct shim_text name;
 	struct shim_text value;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFlags, PollTimeout};
-use nix::sys::socket::{MsgFlags, Shutdown, recv, sendmsg, setsockopt, shutdown, sockopt};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, sendmsg, setsockopt, shutdown, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
 /// Room for what a peer sends ahead: usually a whole request without its body.
@@ -156,8 +156,9 @@ impl Connection {
         let mut parts = parts;
         while parts.iter().any(|part| !part.is_empty()) {
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            let sent = patiently(fd, PollFlags::POLLOUT, self.patience, || {
-                sendmsg::<()>(fd, parts, &[], flags, None)
+            let sent = patiently(fd, PollFlags::POLLOUT, self.patience, || match &*parts {
+                [only] => send(fd, only, flags),
+                parts => sendmsg::<()>(fd, parts, &[], flags, None),
             })?;
             IoSlice::advance_slices(&mut parts, sent);
         }

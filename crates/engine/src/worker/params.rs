@@ -1,6 +1,6 @@
 //! The meta-variables of one request: found by name in constant time, listed for `$_SERVER` in php-fpm's
-//! order (newest first). All texts lie in one buffer, each with a NUL behind it for C; a value ends at
-//! its first NUL, as with php-fpm. Nothing is allocated in the steady state.
+//! order (newest first). All texts lie in one buffer, each with a NUL behind it for C, to which a value ends
+//! at its first NUL, as with php-fpm. Nothing is allocated in the steady state.
 
 use std::ffi::c_char;
 use std::ptr;
@@ -47,8 +47,10 @@ impl Params {
 
     /// Gives a parameter its value. One that is there keeps its place in the order.
     pub(super) fn set(&mut self, name: &[u8], value: &[u8]) {
-        let name = until_nul(name);
-        let hash = hash(name);
+        let (hash, has_nul) = hash(name);
+        if has_nul {
+            return self.set(until_nul(name), value);
+        }
         let value = self.store(value);
         match self.find(hash, name) {
             Some(at) if self.entries[at].value.is_some() => self.entries[at].value = Some(value),
@@ -68,7 +70,7 @@ impl Params {
 
     /// Removes a parameter.
     pub(super) fn remove(&mut self, name: &[u8]) {
-        if let Some(at) = self.find(hash(name), name) {
+        if let Some(at) = self.find(hash(name).0, name) {
             self.entries[at].value = None;
         }
     }
@@ -90,7 +92,7 @@ impl Params {
 
     /// A value; a NUL follows it in memory.
     pub(super) fn value(&self, name: &[u8]) -> Option<&[u8]> {
-        let entry = self.entries[self.find(hash(name), name)?];
+        let entry = self.entries[self.find(hash(name).0, name)?];
         entry.value.map(|(at, length)| &self.texts[at as usize..(at + length) as usize])
     }
 
@@ -100,7 +102,6 @@ impl Params {
     }
 
     fn store(&mut self, text: &[u8]) -> (u32, u32) {
-        let text = until_nul(text);
         let at = self.texts.len() as u32;
         self.texts.extend_from_slice(text);
         self.texts.push(0);
@@ -154,20 +155,27 @@ impl cgi::script::Params for Params {
 }
 
 fn until_nul(text: &[u8]) -> &[u8] {
-    memchr::memchr(0, text).map_or(text, |end| &text[..end])
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    &text[..end]
 }
 
-/// Eight bytes at a time. A peer that makes names collide wastes its own worker's time only, within the limit
-/// on parameters.
-fn hash(name: &[u8]) -> u32 {
+/// Eight bytes at a time, and whether there is a NUL among them. A peer that makes names collide wastes its own
+/// worker's time only, within the limit on parameters.
+fn hash(name: &[u8]) -> (u32, bool) {
     const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
     let (words, rest) = name.as_chunks::<8>();
-    let mut last = [0; 8];
+    let mut last = [1; 8]; // not 0: the room behind the name holds no NUL
     last[..rest.len()].copy_from_slice(rest);
     let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
-    let hash = words.fold(name.len() as u64, |hash, word| {
+    let (hash, nuls) = words.fold((name.len() as u64, 0), |(hash, nuls), word| {
         let mixed = (hash ^ word).wrapping_mul(MIX);
-        mixed ^ mixed >> 32
+        (mixed ^ mixed >> 32, nuls | zero_bytes(word))
     });
-    hash as u32
+    (hash as u32, nuls != 0)
+}
+
+/// Not 0 if one of the eight bytes is.
+fn zero_bytes(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    word.wrapping_sub(ONES) & !word & (ONES << 7)
 }
