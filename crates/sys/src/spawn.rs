@@ -134,7 +134,8 @@ fn above_targets(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 /// Puts the descriptors at their numbers and makes all others close-on-exec, inherited ones included.
 fn place_descriptors(program: &Program<'_>) -> io::Result<()> {
     close_all_on_exec()?;
-    let null: OwnedFd = File::options().read(true).write(true).open("/dev/null")?.into();
+    // Above the targets, too: its own number must not be one of them when it is closed.
+    let null = above_targets(File::options().read(true).write(true).open("/dev/null")?.as_fd())?;
     let standard = [(null.as_fd(), 0), (null.as_fd(), 1), (program.stderr, 2)];
     let wanted = standard.iter().chain(program.fds);
     let copies =
@@ -247,6 +248,16 @@ mod tests {
         let (_inherited, leak) = nix::unistd::pipe().unwrap();
         let script = "for n in 0 1 2 3 4 5 6 7 8 9; do [ -e /proc/$$/fd/$n ] && echo -n $n >&5; done";
         assert_eq!(output(script, None), "0125", "{leak:?} must not be among them");
+    }
+
+    /// The first free numbers of a master may be those of its child's descriptors.
+    #[test]
+    fn low_numbers_may_be_free() {
+        for _ in 0..50 {
+            let free: Vec<_> = (0..8).map(|_| io::pipe().unwrap()).collect();
+            drop(free);
+            assert_eq!(output("echo -n here >&5", None), "here");
+        }
     }
 
     #[test]
