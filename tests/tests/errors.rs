@@ -227,11 +227,14 @@ fn writers() -> Vec<Case> {
 fn output_of_workers(lines: &str, global: &str) {
     let mut pair =
         Pair::start(&Setup::new().global(global).www(lines).www("php_admin_flag[log_errors] = on"));
-    pair.cases(writers());
-    pair.cases([Case::php("last", "<?php file_put_contents('php://stderr', \"the end\n\");")]);
-    // What a worker writes reaches the log after its answer.
-    if lines.contains("= yes") {
-        pair.servers().iter().for_each(|server| server.wait_log("the end"));
+    for (number, case) in writers().into_iter().enumerate() {
+        pair.case(&case);
+        // What a worker writes reaches the log after its answer, and what two cases write must not meet there.
+        let end = format!("end of case {number}");
+        pair.case(&Case::php(&end, &format!("<?php file_put_contents('php://stderr', \"{end}\n\");")));
+        if lines.contains("= yes") {
+            pair.servers().iter().for_each(|server| server.wait_log(&end));
+        }
     }
     pair.mask_log(r"0123456789[0-9]*");
     pair.finish();
