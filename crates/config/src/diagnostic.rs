@@ -20,6 +20,22 @@ pub enum Level {
 }
 
 impl Level {
+    /// 1 debug … 5 alert, as messages between processes carry it.
+    pub const fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
+    /// The level of that number; what is out of range is taken for the gravest.
+    pub const fn from_number(number: u8) -> Level {
+        match number {
+            1 => Level::Debug,
+            2 => Level::Notice,
+            3 => Level::Warning,
+            4 => Level::Error,
+            _ => Level::Alert,
+        }
+    }
+
     /// The word in the log line.
     pub fn word(self) -> &'static str {
         match self {

@@ -33,6 +33,7 @@ pub use diagnostic::{Diagnostic, Level};
 pub use dump::dump;
 pub use host::{GlobError, Host, LogKind, System};
 pub use listen::Listen;
+pub use log::errno_text;
 pub use model::{
     Config, CoreLimit, EnvEntry, ErrorLog, Facility, Global, PhpValue, Place, Places, Pool, ProcessManager,
     Seconds, StartupUser,

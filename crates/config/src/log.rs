@@ -51,14 +51,19 @@ impl Log {
     }
 }
 
-/// The system's sentence and number, as php-fpm appends them: `: No such file or directory (2)`.
-pub(crate) fn errno_suffix(error: &io::Error) -> Vec<u8> {
+/// The system's sentence and number, as php-fpm shows them: `No such file or directory (2)`.
+pub fn errno_text(error: &io::Error) -> String {
     let text = error.to_string();
     match error.raw_os_error() {
         Some(number) => {
             let sentence = text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text);
-            format!(": {sentence} ({number})").into_bytes()
+            format!("{sentence} ({number})")
         }
-        None => format!(": {text}").into_bytes(),
+        None => text,
     }
+}
+
+/// The same as php-fpm appends it to a line.
+pub(crate) fn errno_suffix(error: &io::Error) -> Vec<u8> {
+    format!(": {}", errno_text(error)).into_bytes()
 }

@@ -15,17 +15,12 @@ pub(crate) fn exec(task: &str, options: &PhpOptions, argv0: &OsStr) -> u8 {
         Ok(found) => found,
         Err(diagnostic) => return complain(&diagnostic.text, exit_code::CONFIGURATION),
     };
-    let mut preload = engine.into_os_string();
-    if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|others| !others.is_empty()) {
-        preload.push(":");
-        preload.push(others);
-    }
     let digits: String = encode(options).iter().map(|byte| format!("{byte:02x}")).collect();
     // The empty word makes a PHP executable without the engine give up at once.
     let error = Command::new(&executable)
         .arg0(argv0)
         .arg(OsString::new())
-        .env("LD_PRELOAD", preload)
+        .env("LD_PRELOAD", php::preload(&engine))
         .env(TASK_VARIABLE, task)
         .env(PHP_OPTIONS_VARIABLE, digits)
         .exec();

@@ -14,6 +14,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#if PHP_VERSION_ID < 80200
+# error "the engine must be built with the headers of PHP 8.2 or newer"
+#endif
 #ifdef ZTS
 # error "the engine must be built with the headers of a PHP that is not thread-safe (NTS)"
 #endif

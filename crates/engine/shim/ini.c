@@ -25,7 +25,8 @@ static int modify(zend_ini_entry *entry, zend_string *value, int stage)
 	return entry->on_modify(entry, value, entry->mh_arg1, entry->mh_arg2, entry->mh_arg3, stage);
 }
 
-static bool remember(zend_ini_entry *entry)
+/* For one more. */
+static bool make_room(void)
 {
 	if (replaced_count == replaced_room) {
 		size_t room = replaced_room * 2 + 8;
@@ -36,7 +37,6 @@ static bool remember(zend_ini_entry *entry)
 		replaced = larger;
 		replaced_room = room;
 	}
-	replaced[replaced_count++] = (struct replaced) {entry, entry->value, entry->modifiable};
 	return true;
 }
 
@@ -49,13 +49,16 @@ static int replace(const char *name, size_t name_length, const char *value, size
 	if (!entry) {
 		return -1;
 	}
+	if (undo && !make_room()) {
+		return 0;
+	}
 	copy = zend_string_init(value, value_length, true);
-	if ((undo && !remember(entry)) || modify(entry, copy, PHP_INI_STAGE_ACTIVATE) == FAILURE) {
-		if (undo && replaced_count) {
-			replaced_count--;
-		}
+	if (modify(entry, copy, PHP_INI_STAGE_ACTIVATE) == FAILURE) {
 		zend_string_release(copy);
 		return 0;
+	}
+	if (undo) {
+		replaced[replaced_count++] = (struct replaced) {entry, entry->value, entry->modifiable};
 	}
 	entry->value = copy;
 	if (mode == ZEND_INI_SYSTEM) {
@@ -108,7 +111,7 @@ int shim_ini_set(struct shim_text name, struct shim_text value, bool admin)
 	zend_first_try {
 		result = replace(name.start, name.length, value.start, value.length, admin ? ZEND_INI_SYSTEM : ZEND_INI_USER, false);
 		if (result == 0 && value.length) {
-			disable(name, strdup(value.start));
+			disable(name, value.start);
 		}
 	} zend_end_try();
 	return result;

@@ -41,11 +41,7 @@ int cornac_log_quietly(int level, const char *format, ...)
 
 static int startup(sapi_module_struct *module)
 {
-#if PHP_VERSION_ID >= 80200
 	return php_module_startup(module, &cornac_module);
-#else
-	return php_module_startup(module, &cornac_module, 1);
-#endif
 }
 
 static int deactivate(void)

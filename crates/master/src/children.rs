@@ -196,7 +196,7 @@ impl Supervisor {
                 self.write_for(pool, Level::Debug, &format!("process {pid}, begun by PHP's start-up,{end}"));
             }
             Report::Log { level, text } => {
-                self.write_for(pool, level_of(level), &printable(&text));
+                self.write_for(pool, Level::from_number(level), &printable(&text));
             }
             _ => {
                 self.write_for(pool, Level::Debug, "a report of the fork server does not fit and is ignored")
@@ -223,16 +223,5 @@ impl Supervisor {
         if let Some(capture) = &mut worker.capture {
             capture.drain(stream, worker.pid, &mut self.log);
         }
-    }
-}
-
-/// 1 debug … 5 alert.
-fn level_of(number: u8) -> Level {
-    match number {
-        1 => Level::Debug,
-        2 => Level::Notice,
-        3 => Level::Warning,
-        4 => Level::Error,
-        _ => Level::Alert,
     }
 }

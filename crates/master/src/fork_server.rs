@@ -2,11 +2,11 @@
 //! and nothing open but what the pool needs.
 
 use std::env;
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use board::message::{TASK_VARIABLE, fds};
@@ -17,6 +17,7 @@ use sys::spawn::{self, LIMIT_CORE, LIMIT_FILES, Program, SpawnError};
 
 use crate::capture::{self, Capture, Style};
 use crate::log::errno_text;
+use crate::php;
 use crate::pool::Pool;
 
 /// A running fork server.
@@ -138,12 +139,8 @@ fn preloaded(engine: &Path) -> PathBuf {
 
 /// Our environment with the engine put in, and without what is meant for the master alone.
 pub(crate) fn environment(engine: &Path, task: &str) -> io::Result<Vec<CString>> {
-    let preload = match env::var_os("LD_PRELOAD").filter(|value| !value.is_empty()) {
-        Some(others) => [engine.as_os_str().as_bytes(), b":", others.as_bytes()].concat(),
-        None => engine.as_os_str().as_bytes().to_vec(),
-    };
     let ours = env::vars_os().filter(|(name, _)| !is_for_the_master(name.as_bytes()));
-    let added = [("LD_PRELOAD".into(), OsString::from_vec(preload)), (TASK_VARIABLE.into(), task.into())];
+    let added = [("LD_PRELOAD".into(), php::preload(engine)), (TASK_VARIABLE.into(), task.into())];
     ours.chain(added)
         .map(|(name, value)| c_string(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
         .collect()

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 
+pub(crate) use config::errno_text;
 use config::{Diagnostic, Level};
 use jiff::Zoned;
 use sys::syslog::Syslog;
@@ -228,18 +229,6 @@ fn priority(level: Level) -> i32 {
 /// php-fpm's sentence about an error log that cannot be opened.
 pub(crate) fn cannot_open(path: &Path, error: &io::Error) -> String {
     format!("failed to open error_log ({}): {}", path.display(), errno_text(error))
-}
-
-/// `Permission denied (13)`.
-pub(crate) fn errno_text(error: &io::Error) -> String {
-    let text = error.to_string();
-    match error.raw_os_error() {
-        Some(number) => {
-            let ending = format!(" (os error {number})");
-            format!("{} ({number})", text.strip_suffix(&ending).unwrap_or(&text))
-        }
-        None => text,
-    }
 }
 
 /// A text that somebody else wrote, safe for a log line: control characters are spelled out.

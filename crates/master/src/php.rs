@@ -1,12 +1,14 @@
 //! Which PHP executable hosts a pool, and where the engine that is loaded into it lies.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use config::{Diagnostic, Level};
+use config::Diagnostic;
+
+use crate::load::error;
 
 /// The PHP version this build prefers, as distributions put it into file names.
 pub const VERSION: &str = match option_env!("CORNAC_PHP_VERSION") {
@@ -51,12 +53,12 @@ pub fn find_executable(configured: Option<&Path>) -> Result<PathBuf, Diagnostic>
     if let Some(path) = configured {
         return match is_file(path) {
             true => Ok(path.to_path_buf()),
-            false => Err(missing(&format!("php.binary = {}: there is no such file", path.display()))),
+            false => Err(error(format!("php.binary = {}: there is no such file", path.display()))),
         };
     }
     let places = executables();
     places.iter().find(|path| is_file(path)).cloned().ok_or_else(|| {
-        missing(&format!("no PHP executable found; looked for {}. Set php.binary", list(&places)))
+        error(format!("no PHP executable found; looked for {}. Set php.binary", list(&places)))
     })
 }
 
@@ -69,7 +71,7 @@ pub fn find_engine() -> Result<PathBuf, Diagnostic> {
     if let Some(path) =
         found.as_deref().filter(|path| path.as_os_str().as_bytes().iter().any(|b| b" :".contains(b)))
     {
-        return Err(missing(&format!(
+        return Err(error(format!(
             "the dynamic linker takes no engine whose path has a space or colon: {}",
             path.display()
         )));
@@ -79,8 +81,18 @@ pub fn find_engine() -> Result<PathBuf, Diagnostic> {
             .iter()
             .flat_map(|folder| [folder.join("libcornac_engine.so"), folder.join("cornac-engine-*.so")])
             .collect();
-        missing(&format!("the PHP engine of cornac is missing; looked for {}", list(&places)))
+        error(format!("the PHP engine of cornac is missing; looked for {}", list(&places)))
     })
+}
+
+/// LD_PRELOAD with the engine put before what is there already.
+pub fn preload(engine: &Path) -> OsString {
+    let mut all = engine.as_os_str().to_owned();
+    if let Some(others) = env::var_os("LD_PRELOAD").filter(|others| !others.is_empty()) {
+        all.push(":");
+        all.push(others);
+    }
+    all
 }
 
 fn engine_in(folder: &Path) -> Option<PathBuf> {
@@ -100,12 +112,6 @@ fn is_file(path: &Path) -> bool {
 
 fn list(places: &[PathBuf]) -> String {
     places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
-}
-
-fn missing(text: &str) -> Diagnostic {
-    let mut diagnostic = Diagnostic::new(Level::Error, text);
-    diagnostic.logged = true;
-    diagnostic
 }
 
 #[cfg(test)]

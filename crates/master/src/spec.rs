@@ -38,18 +38,7 @@ pub(crate) fn describe(pool: &Pool, identity: &Identity, tcp: bool, around: &Sur
         capture_output: pool.catch_workers_output,
         read_timeout_ms: pool.request_read_timeout.duration().map_or(0, |time| time.as_millis() as u64),
         log_limit: u32::try_from(around.global.log_limit).unwrap_or(0),
-        log_level: level_number(around.global.log_level.unwrap_or(Level::Notice)),
-    }
-}
-
-/// 1 debug … 5 alert.
-fn level_number(level: Level) -> u8 {
-    match level {
-        Level::Debug => 1,
-        Level::Notice => 2,
-        Level::Warning => 3,
-        Level::Error => 4,
-        Level::Alert => 5,
+        log_level: around.global.log_level.unwrap_or(Level::Notice).number(),
     }
 }
 
