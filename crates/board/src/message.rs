@@ -27,6 +27,8 @@ pub mod fds {
     /// The engine's library: preloaded through this descriptor, so that the pool's user needs no way to the
     /// folder it lies in.
     pub const ENGINE: RawFd = 7;
+    /// An event counter that wakes the master: written by the worker that finds too many others occupied.
+    pub const WAKE: RawFd = 10;
 }
 
 /// Environment variable that carries the task for a preloaded engine: `pool`, `info`, `modules` or `version`.
@@ -113,6 +115,8 @@ pub struct PoolSpec {
     pub read_timeout_ms: u64,
     /// `log_limit`.
     pub log_limit: u32,
+    /// The scoreboard counts occupied workers, and `WAKE` is open.
+    pub wakes: bool,
     /// Lowest log level worth printing: 1 debug … 5 alert.
     pub log_level: u8,
 }

@@ -30,6 +30,8 @@ pub enum Stage {
     Running = 5,
     /// Shuts the request down in PHP, ends the reply, closes.
     Finishing = 6,
+    /// Holds a new connection that has not sent a byte yet.
+    Accepted = 7,
 }
 
 impl Stage {
@@ -41,19 +43,20 @@ impl Stage {
             4 => Stage::GettingInformation,
             5 => Stage::Running,
             6 => Stage::Finishing,
+            7 => Stage::Accepted,
             _ => Stage::Empty,
         }
     }
 
     /// Waiting for a request, whether a connection is kept or not.
     pub fn is_idle(self) -> bool {
-        matches!(self, Stage::Accepting | Stage::KeptIdle)
+        matches!(self, Stage::Accepting | Stage::Accepted | Stage::KeptIdle)
     }
 
     /// php-fpm's word for the stage.
     pub fn label(self) -> &'static str {
         match self {
-            Stage::Empty | Stage::Accepting | Stage::KeptIdle => "Idle",
+            Stage::Empty | Stage::Accepting | Stage::Accepted | Stage::KeptIdle => "Idle",
             Stage::ReadingHeaders => "Reading headers",
             Stage::GettingInformation => "Getting request information",
             Stage::Running => "Running",
@@ -86,6 +89,11 @@ pub struct Header {
     pub slow_requests: AtomicU32,
     /// The process manager's index: 0 static, 1 dynamic, 2 ondemand.
     process_manager: AtomicU32,
+    /// Workers that do not wait in `accept`, as they count themselves. One that is killed does not count itself out:
+    /// the master puts that right when it looks.
+    occupied: AtomicU32,
+    /// The worker that finds so many occupied shall wake the master; 0: none shall.
+    wake_at: AtomicU32,
     _reserved: AtomicU32,
     pool: Text<8>,
 }
@@ -97,6 +105,36 @@ impl Header {
     /// Name of the pool, cut to 31 bytes as php-fpm does.
     pub fn pool(&self) -> Vec<u8> {
         self.pool.load()
+    }
+
+    /// This worker has taken a connection. True if it shall wake the master, which is asked of one worker only.
+    pub fn occupy(&self) -> bool {
+        // SeqCst here and in `wake_at`: of a worker and a master that do this at once, one sees the other.
+        let occupied = self.occupied.fetch_add(1, SeqCst).wrapping_add(1);
+        let wake_at = self.wake_at.load(SeqCst);
+        wake_at != 0
+            && occupied >= wake_at
+            && self.wake_at.compare_exchange(wake_at, 0, SeqCst, Relaxed).is_ok()
+    }
+
+    /// This worker goes back to `accept`.
+    pub fn release(&self) {
+        self.occupied.fetch_sub(1, Relaxed);
+    }
+
+    /// Has the worker that makes it so many wake the master. False if there are so many already.
+    pub fn wake_at(&self, occupied: u32) -> bool {
+        self.wake_at.store(occupied, SeqCst);
+        let now = self.occupied.load(SeqCst);
+        // Above half of the range the count has gone below zero.
+        let reached = now >= occupied && now <= u32::MAX / 2;
+        !(reached && self.wake_at.swap(0, SeqCst) != 0)
+    }
+
+    /// Puts the count right: `seen` is what the slots say.
+    pub fn correct_occupied(&self, seen: u32) {
+        let counted = self.occupied.load(Relaxed);
+        self.occupied.fetch_add(seen.wrapping_sub(counted), Relaxed);
     }
 
     /// `static`, `dynamic` or `ondemand`.
@@ -249,6 +287,12 @@ impl Slot {
         Stage::from_u32(self.stage.load(Acquire))
     }
 
+    /// When the last script ended, microseconds of the monotonic clock; `None` before the first request.
+    pub fn last_used(&self) -> Option<u64> {
+        let ended = self.request_started.load(Relaxed).saturating_add(self.request_duration.load(Relaxed));
+        (self.requests.load(Relaxed) > 0).then_some(ended)
+    }
+
     /// A consistent copy, or after some tries the copy as it came (a worker may die while it writes).
     pub fn view(&self) -> SlotView {
         for _ in 0..64 {
@@ -393,6 +437,22 @@ mod tests {
         assert_eq!(other.census(), (0, 1));
         slot.vacate();
         assert_eq!(other.census(), (0, 0));
+    }
+
+    #[test]
+    fn one_worker_wakes_the_master_when_so_many_are_occupied() {
+        let (_fd, board) = Board::create(b"www", 1, 3, 0).unwrap();
+        let header = board.header();
+        assert!(!header.occupy());
+        assert!(header.wake_at(3));
+        assert!(!header.occupy() && header.occupy() && !header.occupy());
+        assert!(!header.wake_at(4), "it is so already");
+        header.release();
+        assert!(header.wake_at(4) && header.occupy());
+        header.correct_occupied(1);
+        assert!(header.wake_at(2) && header.occupy());
+        (0..5).for_each(|_| header.release());
+        assert!(header.wake_at(1), "below zero is not much");
     }
 
     #[test]

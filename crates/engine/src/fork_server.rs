@@ -72,6 +72,10 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
     drop(inherited(fds::ENGINE));
     let board = Board::open(inherited(fds::BOARD)).map_err(|error| unusable(error.to_string()))?;
     let listener = inherited(fds::LISTENER);
+    if spec.wakes {
+        // Stays open under its number, for the workers.
+        std::mem::forget(inherited(fds::WAKE));
+    }
     if let Some(problem) = php::host_problem() {
         let host = std::fs::read_link("/proc/self/exe").unwrap_or_default();
         return Err(unusable(format!("{} cannot host this pool: {problem}", host.display())));

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use board::message::{Order, encode};
 use config::Level;
-use plan::{Action, Event, PoolId};
+use plan::{Action, Event, PoolId, Why};
 use sys::process;
 
 use crate::capture::{self, Stream};
@@ -26,6 +26,10 @@ impl Supervisor {
                     worker.signal(signal);
                 }
             }
+            Action::Look(pool) => self.look(pool, Why::Tick),
+            Action::Arm { pool, occupied } => self.arm(pool, occupied),
+            Action::WatchQueue(pool) => self.watch_queue(pool),
+            Action::CountSaturation(pool) => self.count_saturation(pool),
             Action::Announce => self.announce(),
             Action::ReopenLogs => self.reopen_logs(),
             Action::Fail { configuration } => {

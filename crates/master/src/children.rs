@@ -204,7 +204,7 @@ impl Supervisor {
         }
     }
 
-    fn write_for(&mut self, pool: PoolId, level: Level, text: &str) {
+    pub(crate) fn write_for(&mut self, pool: PoolId, level: Level, text: &str) {
         let tag = format!("[pool {}] ", self.pools[pool].name);
         let tag = if text.starts_with(&tag) { "" } else { &tag };
         self.log.write(level, format!("{tag}{text}"));

@@ -67,19 +67,20 @@ fn attempt(
     let spec = spec_file(&pool.spec).map_err(step("memfd_create"))?;
     let library = File::open(engine).map_err(step(spawn::READS))?;
     let path = c_string(pool.executable.as_os_str().as_bytes()).map_err(step("path"))?;
-    let fds = [
+    let mut open = vec![
         (theirs.as_fd(), fds::CONTROL),
         (pool.socket.fd.as_fd(), fds::LISTENER),
         (pool.board_fd.as_fd(), fds::BOARD),
         (spec.as_fd(), fds::SPEC),
         (library.as_fd(), fds::ENGINE),
     ];
+    open.extend(pool.wake.as_ref().map(|wake| (wake.as_fd(), fds::WAKE)));
     let pid = spawn::spawn(&Program {
         path: &path,
         args: &arguments(&pool.config.name).map_err(step("arguments"))?,
         env: &environment(&preloaded(engine), "pool").map_err(step("environment"))?,
         stderr: writer.as_fd(),
-        fds: &fds,
+        fds: &open,
         files,
         core,
         nice: pool.nice,

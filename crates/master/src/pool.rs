@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use board::scoreboard::Board;
+use nix::sys::eventfd::EventFd;
 use sys::process::{Handle, Limit};
 use sys::spawn::Rights;
 
@@ -35,6 +36,10 @@ pub(crate) struct Pool {
     pub(crate) socket: Socket,
     pub(crate) board_fd: OwnedFd,
     pub(crate) board: Board,
+    /// Workers wake us by it; unless there are always as many.
+    pub(crate) wake: Option<EventFd>,
+    /// The poller knows the listening socket.
+    pub(crate) queue_watched: bool,
     pub(crate) server: Option<ForkServer>,
     /// By slot; from the order on.
     pub(crate) workers: BTreeMap<u32, Worker>,

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use board::message::{IniEntry, PhpOptions, PoolSpec};
-use config::{Global, Level, Pool, StartupUser};
+use config::{Global, Level, Pool, ProcessManager, StartupUser};
 
 use crate::identity::Identity;
 
@@ -38,6 +38,7 @@ pub(crate) fn describe(pool: &Pool, identity: &Identity, tcp: bool, around: &Sur
         capture_output: pool.catch_workers_output,
         read_timeout_ms: pool.request_read_timeout.duration().map_or(0, |time| time.as_millis() as u64),
         log_limit: u32::try_from(around.global.log_limit).unwrap_or(0),
+        wakes: pool.pm != ProcessManager::Static,
         log_level: around.global.log_level.unwrap_or(Level::Notice).number(),
     }
 }

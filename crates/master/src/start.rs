@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use board::scoreboard::Board;
 use config::{Config, Diagnostic, Global, Level, ProcessManager};
-use plan::{Plan, PoolSettings, Settings};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use plan::Plan;
 use sys::daemon::{self, Launcher, Outcome, Side};
 use sys::process::{self, Limit};
 use sys::signals::{self, Signals};
@@ -18,6 +19,7 @@ use crate::identity::{self, Identity};
 use crate::load::{self, error, system_error};
 use crate::log::{Log, errno_text};
 use crate::pool::{Pool, shown_name};
+use crate::settings::{pool_settings, settings};
 use crate::socket::{self, Socket};
 use crate::spec::{self, Surroundings};
 use crate::supervisor::{Poller, SIGNALS, Source, Supervisor};
@@ -78,7 +80,11 @@ fn bring_up(invocation: &Invocation, config: Config, mut log: Log, launcher: &mu
     let log_to_stderr = !config.global.daemonize && (invocation.force_stderr || stdio::stderr_is_terminal());
     let prepared = settle_master(&config.global, &mut log)
         .and_then(|()| watch_signals())
-        .and_then(|watched| Ok((watched, open_pools(invocation, &config, &parts, &mut log)?)));
+        .and_then(|watched| Ok((watched, open_pools(invocation, &config, &parts, &mut log)?)))
+        .and_then(|((signals, poller), pools)| {
+            watch_wakes(&poller, &pools)?;
+            Ok(((signals, poller), pools))
+        });
     let ((signals, poller), pools) = match prepared {
         Ok(prepared) => prepared,
         Err(diagnostic) => return Up::Failed(log, diagnostic),
@@ -213,7 +219,6 @@ fn open_pools(
     let mut pools = Vec::new();
     let members = config.pools.iter().zip(identities).zip(boards).zip(sockets).zip(&parts.executables);
     for ((((pool, identity), (board_fd, board)), socket), executable) in members {
-        note_process_manager(pool, log);
         let described = spec::describe(pool, &identity, socket.is_tcp(), &around);
         pools.push(Pool {
             name: shown_name(&pool.name),
@@ -227,6 +232,8 @@ fn open_pools(
             socket,
             board_fd,
             board,
+            wake: wake(pool)?,
+            queue_watched: false,
             server: None,
             workers: Default::default(),
         });
@@ -239,6 +246,13 @@ fn rights(identity: Identity, described: &board::PoolSpec) -> Option<Rights> {
     let board::message::Identity { uid, gid, groups } =
         identity.rights.filter(|_| described.identity.is_none())?;
     Some(Rights { uid, gid, groups, keep_chroot: described.chroot.is_some() })
+}
+
+/// A pool with always as many workers needs no waking.
+fn wake(pool: &config::Pool) -> Result<Option<EventFd>, Diagnostic> {
+    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+    let wanted = (pool.pm != ProcessManager::Static).then(|| EventFd::from_flags(flags));
+    wanted.transpose().map_err(|errno| system_error("eventfd", &errno.into()))
 }
 
 fn make_board(pool: &config::Pool) -> Result<(std::os::fd::OwnedFd, Board), Diagnostic> {
@@ -272,17 +286,13 @@ fn open_sockets(config: &Config, log: &mut Log) -> Result<Vec<Socket>, Diagnosti
     Ok(sockets)
 }
 
-fn note_process_manager(pool: &config::Pool, log: &mut Log) {
-    let kind = match pool.pm {
-        ProcessManager::Static => return,
-        ProcessManager::Dynamic => "dynamic",
-        ProcessManager::Ondemand => "ondemand",
-    };
-    let (name, count) = (shown_name(&pool.name), pool.pm_max_children);
-    let text = format!(
-        "pm = {kind} is not supported yet: {count} children (pm.max_children) run as with pm = static"
-    );
-    log.write(Level::Notice, format!("[pool {name}] {text}"));
+fn watch_wakes(poller: &Poller, pools: &[Pool]) -> Result<(), Diagnostic> {
+    for (id, pool) in pools.iter().enumerate() {
+        if let Some(wake) = &pool.wake {
+            poller.watch(wake, Source::Wake(id)).map_err(|source| system_error("epoll_ctl", &source))?;
+        }
+    }
+    Ok(())
 }
 
 fn watch_signals() -> Result<(Signals, Poller), Diagnostic> {
@@ -293,16 +303,4 @@ fn watch_signals() -> Result<(Signals, Poller), Diagnostic> {
         Ok((signals, poller))
     };
     watched().map_err(|source| system_error("failed to init signals", &source))
-}
-
-fn settings(config: &Config) -> Settings {
-    Settings {
-        pools: config.pools.iter().map(pool_settings).collect(),
-        process_max: u32::try_from(config.global.process_max).unwrap_or(0),
-        process_control_timeout: config.global.process_control_timeout.duration().unwrap_or_default(),
-    }
-}
-
-fn pool_settings(pool: &config::Pool) -> PoolSettings {
-    PoolSettings { name: shown_name(&pool.name), workers: u32::try_from(pool.pm_max_children).unwrap_or(0) }
 }

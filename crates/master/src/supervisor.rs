@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use config::Level;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use plan::{Event, Plan, PoolId, Request};
+use plan::{Event, Plan, PoolId, Request, Why};
 use sys::daemon::Launcher;
 use sys::signals::Signals;
 
@@ -57,6 +57,10 @@ pub(crate) enum Source {
     Channel(PoolId),
     ServerOutput(PoolId),
     WorkerOutput(PoolId, u32, Stream),
+    /// A worker wakes us.
+    Wake(PoolId),
+    /// A connection waits on the listening socket.
+    Queue(PoolId),
 }
 
 impl Source {
@@ -68,6 +72,8 @@ impl Source {
             Source::ServerOutput(pool) => (2, pool, 0),
             Source::WorkerOutput(pool, slot, Stream::Stdout) => (3, pool, slot),
             Source::WorkerOutput(pool, slot, Stream::Stderr) => (4, pool, slot),
+            Source::Wake(pool) => (5, pool, 0),
+            Source::Queue(pool) => (6, pool, 0),
         };
         kind << 56 | (pool as u64 & 0xff_ffff) << 32 | u64::from(slot)
     }
@@ -79,7 +85,9 @@ impl Source {
             1 => Source::Channel(pool),
             2 => Source::ServerOutput(pool),
             3 => Source::WorkerOutput(pool, slot, Stream::Stdout),
-            _ => Source::WorkerOutput(pool, slot, Stream::Stderr),
+            4 => Source::WorkerOutput(pool, slot, Stream::Stderr),
+            5 => Source::Wake(pool),
+            _ => Source::Queue(pool),
         }
     }
 }
@@ -95,6 +103,16 @@ impl Poller {
 
     pub(crate) fn watch(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
         Ok(self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, source.token()))?)
+    }
+
+    /// Watches until the descriptor has become ready once.
+    pub(crate) fn watch_once(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
+        Ok(self.0.add(fd, once(source))?)
+    }
+
+    /// Watches a descriptor once more.
+    pub(crate) fn watch_again(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
+        Ok(self.0.modify(fd, &mut once(source))?)
     }
 
     /// To be called before the descriptor is closed.
@@ -117,6 +135,10 @@ impl Poller {
     }
 }
 
+fn once(source: Source) -> EpollEvent {
+    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, source.token())
+}
+
 impl Supervisor {
     /// Runs until the plan says that it is over; returns the exit code.
     pub(crate) fn run(mut self) -> u8 {
@@ -132,7 +154,10 @@ impl Supervisor {
             };
             // Signals first: what children do because of a Ctrl-C is no surprise then.
             self.take_signals();
-            ready.into_iter().for_each(|source| self.handle(source));
+            for source in ready {
+                self.handle(source);
+                self.work_off();
+            }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 self.feed(Event::DeadlineReached);
             }
@@ -143,6 +168,10 @@ impl Supervisor {
     /// Gives an event to the plan and applies what it decides, and what follows from that.
     pub(crate) fn feed(&mut self, event: Event) {
         self.events.push_back(event);
+        self.work_off();
+    }
+
+    fn work_off(&mut self) {
         while let Some(event) = self.events.pop_front() {
             if self.outcome.is_some() {
                 return;
@@ -159,6 +188,8 @@ impl Supervisor {
             Source::Channel(pool) => self.take_reports(pool),
             Source::ServerOutput(pool) => self.drain_server(pool),
             Source::WorkerOutput(pool, slot, stream) => self.drain_worker(pool, slot, stream),
+            Source::Wake(pool) => self.woken(pool),
+            Source::Queue(pool) => self.look(pool, Why::Queue),
         }
     }
 
@@ -192,6 +223,8 @@ mod tests {
             Source::ServerOutput(0xff_ffff),
             Source::WorkerOutput(7, u32::MAX, Stream::Stdout),
             Source::WorkerOutput(0, 0, Stream::Stderr),
+            Source::Wake(1),
+            Source::Queue(0),
         ] {
             assert_eq!(Source::from_token(source.token()), source);
         }

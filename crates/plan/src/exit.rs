@@ -4,6 +4,8 @@ use std::fmt;
 
 use config::Level;
 
+use crate::SIGQUIT;
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -17,8 +19,6 @@ pub enum Exit {
         core: bool,
     },
 }
-
-const SIGQUIT: i32 = 3;
 
 impl Exit {
     /// Reads a wait status as Linux encodes it; `None` for a process that is merely stopped or continued.
@@ -34,6 +34,11 @@ impl Exit {
     /// Neither an error code nor a signal.
     pub fn is_clean(self) -> bool {
         self == Exit::Code(0)
+    }
+
+    /// It ended by itself or of SIGQUIT: as one does that was asked to.
+    pub(crate) fn is_obedient(self) -> bool {
+        matches!(self, Exit::Code(_) | Exit::Signal { number: SIGQUIT, .. })
     }
 
     /// php-fpm's level for a worker that ended so.

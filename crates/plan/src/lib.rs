@@ -8,14 +8,20 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod emergency;
 mod exit;
+mod manager;
 mod pool;
+mod server;
 mod stop;
+mod worker;
 
 use std::time::{Duration, Instant};
 
 use config::Level;
+pub use emergency::Emergency;
 pub use exit::{Exit, signal_name};
+pub use manager::{Idle, Look, ProcessManager, Why};
 use pool::{Pool, Server};
 use stop::Stop;
 
@@ -31,6 +37,8 @@ pub struct Settings {
     pub process_max: u32,
     /// `process_control_timeout`; zero = off.
     pub process_control_timeout: Duration,
+    /// When a pool's fork server is replaced.
+    pub emergency: Option<Emergency>,
 }
 
 /// What the plan needs to know of a pool.
@@ -39,14 +47,16 @@ pub struct PoolSettings {
     /// Its name, as it stands in log lines.
     pub name: String,
     /// How many workers shall live.
-    pub workers: u32,
+    pub manager: ProcessManager,
+    /// It serves another pool's status page, and says nothing of its own saturation.
+    pub is_status: bool,
 }
 
 impl PoolSettings {
     /// Scoreboard slots the pool needs: twice its workers, so that those of a lost fork server can finish beside
     /// their successors.
     pub fn slots(&self) -> u32 {
-        self.workers * 2
+        self.manager.max_children() * 2
     }
 }
 
@@ -133,6 +143,15 @@ pub enum Event {
         /// Its slot.
         slot: u32,
     },
+    /// The scoreboard of a pool has been read.
+    Looked {
+        /// The pool.
+        pool: PoolId,
+        /// What for.
+        why: Why,
+        /// What it says.
+        look: Look,
+    },
     /// A signal to the master.
     Asked(Request),
     /// `next_deadline` has passed (too early is harmless).
@@ -166,6 +185,19 @@ pub enum Action {
         /// Signal number.
         signal: i32,
     },
+    /// Read the pool's scoreboard and feed `Looked` with `Why::Tick`.
+    Look(PoolId),
+    /// Feed `Looked` with `Why::Shortage` once, when so many workers are occupied.
+    Arm {
+        /// The pool.
+        pool: PoolId,
+        /// At least 1.
+        occupied: u32,
+    },
+    /// Feed `Looked` with `Why::Queue` once, when a connection waits on the pool's socket.
+    WatchQueue(PoolId),
+    /// The pool's limit held back a worker: count it in its scoreboard.
+    CountSaturation(PoolId),
     /// All fork servers are up: write the pid file, announce the start, then feed `Announced`.
     Announce,
     /// Open the error log again.
@@ -201,6 +233,7 @@ pub struct Plan {
 }
 
 const SIGQUIT: i32 = 3;
+const SIGKILL: i32 = 9;
 
 impl Plan {
     /// Nothing runs yet.
@@ -219,7 +252,7 @@ impl Plan {
     /// What to do about `event`. `now` never goes back.
     pub fn on_event(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
-            Event::Begin => (0..self.pools.len()).for_each(|pool| self.start_server(pool, now)),
+            Event::Begin => self.begin(now),
             Event::Announced => self.announced(),
             Event::ServerStarted(pool) => self.server_started(pool, now),
             Event::ServerRefused { pool, reason, configuration } => {
@@ -236,8 +269,14 @@ impl Plan {
                 self.worker_exited(pool, slot, exit, served, now);
             }
             Event::WorkerLost { pool, slot } => drop(self.pools[pool].remove(slot)),
+            Event::Looked { pool, why, look } => self.looked(pool, why, &look, now),
             Event::Asked(request) => self.asked(request, now),
-            Event::DeadlineReached => self.check_servers(now),
+            Event::DeadlineReached => {
+                self.check_servers(now);
+                if self.wants_workers() {
+                    self.tick(now);
+                }
+            }
         }
         self.settle(now);
         std::mem::take(&mut self.actions)
@@ -245,6 +284,12 @@ impl Plan {
 
     /// When to feed `DeadlineReached` if nothing else happens.
     pub fn next_deadline(&self) -> Option<Instant> {
+        let looks = self.pools.iter().filter_map(|pool| pool.manager.deadline());
+        looks.filter(|_| self.wants_workers()).chain(self.limit()).min()
+    }
+
+    /// The end of the next delay or limit.
+    fn limit(&self) -> Option<Instant> {
         let pools = self.pools.iter().filter_map(|pool| pool.deadline(self.wants_workers()));
         let stop = match &self.phase {
             Phase::Stopping(stop) => stop.deadline,
@@ -281,6 +326,19 @@ impl Plan {
         self.log(level, line);
     }
 
+    fn begin(&mut self, now: Instant) {
+        for pool in 0..self.pools.len() {
+            if self.pools[pool].needs_server() {
+                self.start_server(pool, now);
+            }
+        }
+    }
+
+    /// Every fork server that the start needs is up.
+    fn is_up(&self) -> bool {
+        self.pools.iter().all(|pool| !pool.needs_server() || matches!(pool.server, Server::Up { .. }))
+    }
+
     fn announced(&mut self) {
         if matches!(self.phase, Phase::Announcing) {
             self.phase = Phase::Normal;
@@ -290,12 +348,14 @@ impl Plan {
     /// What follows from the state alone, whatever the event was.
     fn settle(&mut self, now: Instant) {
         match self.phase {
-            Phase::Starting if self.pools.iter().all(|pool| matches!(pool.server, Server::Up { .. })) => {
+            Phase::Starting if self.is_up() => {
                 self.phase = Phase::Announcing;
                 self.actions.push(Action::Announce);
             }
             Phase::Normal => {
+                self.check_servers(now);
                 self.fill(now);
+                (0..self.pools.len()).for_each(|pool| self.watch(pool, now));
                 self.tell_ready();
             }
             Phase::Stopping(_) => self.stop_step(now),

@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 use config::Level;
 
 use crate::pool::Server;
-use crate::{Action, Phase, Plan, SIGQUIT};
+use crate::{Action, Phase, Plan, SIGKILL, SIGQUIT};
 
-const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 /// Between the second and all further signals.
 const STEP: Duration = Duration::from_secs(1);

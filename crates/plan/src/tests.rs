@@ -1,5 +1,7 @@
 //! Tables of situations and what the plan makes of them.
 
+mod managers;
+
 use super::*;
 
 const SEGV: Exit = Exit::Signal { number: 11, core: false };
@@ -7,7 +9,7 @@ const TERM: Exit = Exit::Signal { number: 15, core: false };
 const QUIT: Exit = Exit::Signal { number: 3, core: false };
 const CLEAN: Exit = Exit::Code(0);
 
-/// A plan on its own clock; actions come back as short texts.
+/// A plan on its own clock; actions come back as short texts, but for the regular looks at the pools.
 struct Stage {
     plan: Plan,
     start: Instant,
@@ -15,12 +17,22 @@ struct Stage {
 
 impl Stage {
     fn new(workers: &[u32], process_max: u32, timeout_ms: u64) -> Stage {
-        let names = ["a", "b", "c"];
-        let pools = names.iter().zip(workers).map(|(n, w)| PoolSettings { name: n.to_string(), workers: *w });
+        let managers: Vec<_> =
+            workers.iter().map(|workers| ProcessManager::Static { workers: *workers }).collect();
+        Stage::with(&managers, process_max, timeout_ms)
+    }
+
+    fn with(managers: &[ProcessManager], process_max: u32, timeout_ms: u64) -> Stage {
+        let pools = ["a", "b", "c"].iter().zip(managers).map(|(name, manager)| PoolSettings {
+            name: name.to_string(),
+            manager: *manager,
+            is_status: false,
+        });
         let plan = Plan::new(Settings {
             pools: pools.collect(),
             process_max,
             process_control_timeout: Duration::from_millis(timeout_ms),
+            emergency: None,
         });
         Stage { plan, start: Instant::now() }
     }
@@ -39,7 +51,7 @@ impl Stage {
 
     fn at(&mut self, ms: u64, event: Event) -> Vec<String> {
         let actions = self.plan.on_event(event, self.start + Duration::from_millis(ms));
-        actions.into_iter().map(show).collect()
+        actions.into_iter().filter(|action| !matches!(action, Action::Look(_))).map(show).collect()
     }
 
     fn check(&mut self, ms: u64, event: Event, expected: &[&str]) {
@@ -48,7 +60,7 @@ impl Stage {
     }
 
     fn deadline_ms(&self) -> Option<u64> {
-        self.plan.next_deadline().map(|at| at.duration_since(self.start).as_millis() as u64)
+        self.plan.limit().map(|at| at.duration_since(self.start).as_millis() as u64)
     }
 }
 
@@ -60,6 +72,9 @@ fn show(action: Action) -> String {
         Action::StartServer(pool) => format!("start {pool}"),
         Action::CloseServer(pool) => format!("close {pool}"),
         Action::KillServer(pool) => format!("kill {pool}"),
+        Action::Arm { pool, occupied } => format!("arm {pool} {occupied}"),
+        Action::WatchQueue(pool) => format!("watch {pool}"),
+        Action::CountSaturation(pool) => format!("count {pool}"),
         other => format!("{other:?}"),
     }
 }

@@ -5,6 +5,7 @@
 pub mod acl;
 pub mod capability;
 pub mod channel;
+pub mod clock;
 pub mod daemon;
 pub mod listener;
 pub mod process;

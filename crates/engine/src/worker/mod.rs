@@ -21,7 +21,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use board::message::PoolSpec;
+use board::message::{PoolSpec, fds};
 use board::scoreboard::{Board, Slot, Stage};
 
 use crate::log::{self, Level};
@@ -131,20 +131,46 @@ fn serve(exchange: &mut Exchange, listener: &Listener) -> i32 {
             Accepted::Dropped => continue,
             Accepted::Over => return 0,
         }
-        loop {
-            match exchange.serve_request(listener) {
-                Next::Leave(code) => return code,
-                Next::Keep => {}
-                Next::Close => break,
-            }
+        exchange.place.occupy();
+        let code = exchange.serve_connection(listener);
+        exchange.place.release();
+        if let Some(code) = code {
+            return code;
         }
-        if quit::requested() {
-            return 0;
+    }
+}
+
+impl Place {
+    /// The master is told when too few workers are left that wait for connections.
+    fn occupy(self) {
+        self.slot.enter(Stage::Accepted);
+        if self.spec.wakes && self.board.header().occupy() {
+            let one = 1_u64.to_ne_bytes();
+            // SAFETY: the descriptor is this process's event counter, the buffer a number for it.
+            unsafe { libc::write(fds::WAKE, one.as_ptr().cast(), one.len()) };
+        }
+    }
+
+    fn release(self) {
+        if self.spec.wakes {
+            self.board.header().release();
         }
     }
 }
 
 impl Exchange {
+    /// Serves what comes on the connection; returns the exit code when this process has to end.
+    fn serve_connection(&mut self, listener: &Listener) -> Option<i32> {
+        loop {
+            match self.serve_request(listener) {
+                Next::Leave(code) => return Some(code),
+                Next::Keep => {}
+                Next::Close => break,
+            }
+        }
+        quit::requested().then_some(0)
+    }
+
     fn open(&mut self, socket: OwnedFd, tcp: bool) {
         self.connection.open(socket, tcp);
         self.incoming.new_connection();

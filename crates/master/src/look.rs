@@ -1,0 +1,67 @@
+//! Looking at the pools for the process managers: what their scoreboards say, and being told when to look.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use board::scoreboard::Stage;
+use plan::{Event, Idle, Look, PoolId, Why};
+
+use crate::supervisor::{Source, Supervisor};
+
+impl Supervisor {
+    /// Reads the pool's scoreboard for the plan.
+    pub(crate) fn look(&mut self, pool: PoolId, why: Why) {
+        let board = &self.pools[pool].board;
+        let now = sys::clock::monotonic_us();
+        let mut look = Look::default();
+        for (slot, pid) in self.plan.workers(pool) {
+            let Some(place) = board.slots().get(slot as usize).filter(|_| pid.is_some()) else { continue };
+            match place.stage() {
+                // Empty: it lives, and is about to move in.
+                Stage::Accepting | Stage::Empty => {
+                    let unused_for =
+                        place.last_used().map(|used| Duration::from_micros(now.saturating_sub(used)));
+                    look.idle.push(Idle { slot, unused_for });
+                }
+                _ => look.occupied += 1,
+            }
+        }
+        board.header().correct_occupied(look.occupied);
+        self.events.push_back(Event::Looked { pool, why, look });
+    }
+
+    /// Has a worker wake us when so many are occupied; looks at once if they are.
+    pub(crate) fn arm(&mut self, pool: PoolId, occupied: u32) {
+        if !self.pools[pool].board.header().wake_at(occupied) {
+            self.look(pool, Why::Shortage);
+        }
+    }
+
+    /// A worker has woken us.
+    pub(crate) fn woken(&mut self, pool: PoolId) {
+        if let Some(wake) = &self.pools[pool].wake {
+            let _ = wake.read();
+        }
+        self.look(pool, Why::Shortage);
+    }
+
+    /// Waits, once, for a connection on the pool's socket.
+    pub(crate) fn watch_queue(&mut self, pool: PoolId) {
+        let socket = &self.pools[pool].socket.fd;
+        let watched = match self.pools[pool].queue_watched {
+            true => self.poller.watch_again(socket, Source::Queue(pool)),
+            false => self.poller.watch_once(socket, Source::Queue(pool)),
+        };
+        match watched {
+            Ok(()) => self.pools[pool].queue_watched = true,
+            Err(error) => {
+                let text = format!("cannot watch the listening socket: {}", crate::log::errno_text(&error));
+                self.write_for(pool, config::Level::Error, &text);
+            }
+        }
+    }
+
+    pub(crate) fn count_saturation(&mut self, pool: PoolId) {
+        self.pools[pool].board.header().max_children_reached.fetch_add(1, Relaxed);
+    }
+}
