@@ -4,7 +4,7 @@ use crate::log::{Fatal, Log, errno_suffix};
 use crate::model::{bytes_path, path_bytes};
 use crate::paths::{Bases, absolute, resolve};
 use crate::pool_check::{Machine, check_pool};
-use crate::{Config, Diagnostic, ErrorLog, Global, Host, Level, LogKind, Options, Pool, access_format};
+use crate::{Config, Diagnostic, ErrorLog, Global, Host, Level, LogKind, Options, Pool};
 
 /// Shortest `log_limit`.
 const MIN_LOG_LIMIT: i32 = 512;
@@ -185,7 +185,7 @@ fn check_access_logs(pools: &[Pool], host: &dyn Host, log: &mut Log) -> Result<(
         }
     }
     for pool in pools.iter().filter(|p| p.access_log.as_ref().is_some_and(|l| !l.as_os_str().is_empty())) {
-        if let Err(problem) = access_format::check(&pool.access_format) {
+        if let Err(problem) = observe::access::Format::parse(&pool.access_format) {
             let place = pool.places.get("access.format");
             log.push(Diagnostic::new(Level::Warning, problem).at(place.cloned()));
             let text: [&[u8]; 5] =

@@ -5,7 +5,6 @@
 //! resolves a user or prints.
 #![forbid(unsafe_code)]
 
-mod access_format;
 mod check;
 mod constants;
 mod diagnostic;
