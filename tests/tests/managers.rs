@@ -66,10 +66,11 @@ fn release(server: &Server, clients: Vec<Client>) -> String {
     format!("{ended} ended\n")
 }
 
-/// The log, masked; the order of what several workers cause is a matter of chance.
+/// The log, masked; the order of what several workers cause is a matter of chance. php-fpm takes every stopped child
+/// for one that it stopped itself.
 fn told(server: &Server) -> String {
     let log = mask(server, &server.log(), &[]);
-    let mut lines: Vec<&str> = log.lines().filter(|line| !line.contains("systemd")).collect();
+    let mut lines: Vec<&str> = log.lines().filter(|line| !line.contains("stopped for tracing")).collect();
     lines.sort_unstable();
     lines.join("\n")
 }
