@@ -166,7 +166,6 @@ fn crashes_during_the_answer() {
 }
 
 #[test]
-#[ignore = "request_terminate_timeout is not built yet"]
 fn terminate_timeout() {
     let setup = Setup::new()
         .www("request_terminate_timeout = 1")
@@ -178,7 +177,6 @@ fn terminate_timeout() {
 }
 
 #[test]
-#[ignore = "the slow log is not built yet"]
 fn slow_log() {
     let setup = Setup::new()
         .www("request_slowlog_timeout = 1\nslowlog = {dir}/slow.log\nrequest_slowlog_trace_depth = 3")

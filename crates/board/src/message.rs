@@ -12,6 +12,7 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use trace::Layout;
 
 /// Descriptors that a fork server finds open after exec; everything else the master has is close-on-exec.
 pub mod fds {
@@ -140,6 +141,8 @@ pub enum Report {
         php_version: String,
         /// Milliseconds the start-up took.
         took_ms: u32,
+        /// Where to find the backtraces of its workers.
+        layout: Layout,
     },
     /// The pool cannot start. The sentences are for the log.
     Refused {

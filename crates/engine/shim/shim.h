@@ -113,6 +113,21 @@ int shim_print_modules(void);
 /* php.ini's directory compiled into this build's headers. */
 const char *shim_ini_directory(void);
 
+/* ---- layout.c: for backtraces from outside ---- */
+
+/* `trace::Layout` mirrored: addresses, then offsets, then bits of a frame's kind. */
+struct shim_layout {
+	uint64_t current_frame, script;
+	uint64_t frame_instruction, frame_function, frame_kind, frame_caller;
+	uint64_t function_type, function_name, function_file;
+	uint64_t built_in;
+	uint64_t instruction_line;
+	uint64_t string_length, string_text;
+	uint64_t kind_mask, kind_top_code, kind_nested_code;
+};
+/* Once PHP has started. */
+struct shim_layout shim_layout(void);
+
 /* ---- ini.c: ini settings of the pool, and of one request ---- */
 
 /* Sets a pool's value for good. 0, or -1 if there is no such setting. */

@@ -47,7 +47,8 @@ pub(crate) fn run() -> i32 {
     match prepare(master) {
         Ok(mut server) => {
             let took_ms = started.elapsed().as_millis() as u32;
-            report(master, &Report::Started { php_version: php::version(), took_ms });
+            let layout = php::layout();
+            report(master, &Report::Started { php_version: php::version(), took_ms, layout });
             server.serve();
             end_php();
             0

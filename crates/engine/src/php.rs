@@ -4,6 +4,8 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 
+use trace::Layout;
+
 use crate::entry::bytes_of;
 
 /// Bytes with a length. `start` may be null, which means: not set.
@@ -182,7 +184,7 @@ pub(crate) enum Outcome {
 }
 
 mod shim {
-    use super::{Calls, Outcome, RawSettings, Request, StartupOptions, Text};
+    use super::{Calls, Layout, Outcome, RawSettings, Request, StartupOptions, Text};
     use std::ffi::{c_char, c_int};
 
     unsafe extern "C" {
@@ -197,6 +199,7 @@ mod shim {
         pub(super) fn shim_print_modules() -> c_int;
         pub(super) fn shim_ini_directory() -> *const c_char;
         pub(super) fn shim_ini_set(name: Text, value: Text, admin: bool) -> c_int;
+        pub(super) fn shim_layout() -> Layout;
         pub(super) fn shim_settings() -> RawSettings;
         pub(super) fn shim_path_resolves(path: *const c_char) -> bool;
         pub(super) fn shim_request_run(request: *const Request) -> Outcome;
@@ -225,6 +228,12 @@ pub(crate) fn ini_directory() -> &'static str {
     let folder = unsafe { shim::shim_ini_directory() };
     // SAFETY: a string constant.
     std::str::from_utf8(unsafe { bytes_of(folder) }.unwrap_or_default()).unwrap_or_default()
+}
+
+/// Where backtraces are found in this process and in those forked from it.
+pub(crate) fn layout() -> Layout {
+    // SAFETY: PHP has been started; the function takes addresses and reads nothing.
+    unsafe { shim::shim_layout() }
 }
 
 /// Options of PHP's start-up.

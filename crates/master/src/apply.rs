@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use board::message::{Order, encode};
 use config::Level;
@@ -30,6 +31,7 @@ impl Supervisor {
             Action::Arm { pool, occupied } => self.arm(pool, occupied),
             Action::WatchQueue(pool) => self.watch_queue(pool),
             Action::CountSaturation(pool) => self.count_saturation(pool),
+            Action::Trace { pool, slot, request } => self.trace(pool, slot, request),
             Action::Announce => self.announce(),
             Action::ReopenLogs => self.reopen_logs(),
             Action::Fail { configuration } => {
@@ -133,6 +135,9 @@ impl Supervisor {
         if let Some(launcher) = self.launcher.take() {
             self.log.write(Level::Debug, "Sending \"1\" (OK) to parent");
             launcher.tell(exit_code::OK);
+        }
+        if let Some(action) = self.timeouts.begin(Instant::now()) {
+            self.apply(action);
         }
         self.feed(Event::Announced);
     }

@@ -168,9 +168,10 @@ impl Supervisor {
 
     fn report(&mut self, pool: PoolId, server: u32, report: Report) {
         match report {
-            Report::Started { php_version, took_ms } => {
+            Report::Started { php_version, took_ms, layout } => {
                 let text = format!("PHP {} started in {took_ms} ms", printable(&php_version));
                 self.write_for(pool, Level::Debug, &text);
+                self.prepare_traces(pool, server, layout);
                 self.feed(Event::ServerStarted(pool));
             }
             Report::Refused { reason, configuration } => {

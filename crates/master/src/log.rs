@@ -169,14 +169,20 @@ impl Log {
     }
 
     fn head(&self, level: Level, origin: &str) -> String {
-        let (now, word) = (Zoned::now(), level.word());
+        let (stamp, word) = (self.stamp(), level.word());
         match self.level {
-            Level::Debug => {
-                let time = now.strftime("%d-%b-%Y %H:%M:%S.%6f");
-                format!("[{time}] {word}: pid {}, {origin}", std::process::id())
-            }
-            _ => format!("[{}] {word}: ", now.strftime("%d-%b-%Y %H:%M:%S")),
+            Level::Debug => format!("{stamp} {word}: pid {}, {origin}", std::process::id()),
+            _ => format!("{stamp} {word}: "),
         }
+    }
+
+    /// The time now, in brackets, as exact as the level asks for.
+    pub(crate) fn stamp(&self) -> String {
+        let format = match self.level {
+            Level::Debug => "[%d-%b-%Y %H:%M:%S.%6f]",
+            _ => "[%d-%b-%Y %H:%M:%S]",
+        };
+        Zoned::now().strftime(format).to_string()
     }
 
     /// Writes a line that a child wrote. Decorated with `prefix` it is wrapped into several complete lines where it

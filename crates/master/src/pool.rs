@@ -13,6 +13,7 @@ use sys::spawn::Rights;
 use crate::capture::{Capture, Style};
 use crate::fork_server::ForkServer;
 use crate::log::printable;
+use crate::slow_log::Tracing;
 use crate::socket::Socket;
 
 /// One pool.
@@ -41,6 +42,7 @@ pub(crate) struct Pool {
     /// The poller knows the listening socket.
     pub(crate) queue_watched: bool,
     pub(crate) server: Option<ForkServer>,
+    pub(crate) tracing: Tracing,
     /// By slot; from the order on.
     pub(crate) workers: BTreeMap<u32, Worker>,
 }
@@ -89,6 +91,11 @@ impl Worker {
         if let Some(handle) = &self.handle {
             let _ = handle.signal(signal);
         }
+    }
+
+    /// Its process id still means it, even if it has just ended.
+    pub(crate) fn is_there(&self) -> bool {
+        self.handle.as_ref().is_some_and(|handle| handle.signal(0).is_ok())
     }
 
     /// It is the process it was said to be.

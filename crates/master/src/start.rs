@@ -8,6 +8,7 @@ use board::scoreboard::Board;
 use config::{Config, Diagnostic, Global, Level, ProcessManager};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use plan::Plan;
+use plan::timeouts::Timeouts;
 use sys::daemon::{self, Launcher, Outcome, Side};
 use sys::process::{self, Limit};
 use sys::signals::{self, Signals};
@@ -23,7 +24,7 @@ use crate::settings::{pool_settings, settings};
 use crate::socket::{self, Socket};
 use crate::spec::{self, Surroundings};
 use crate::supervisor::{Poller, SIGNALS, Source, Supervisor};
-use crate::{Invocation, exit_code, php};
+use crate::{Invocation, exit_code, heartbeat, php};
 
 /// How long the launcher waits for the master: longer than any start-up of PHP may take, which php-fpm has behind it
 /// when its launcher begins to wait its 10 s.
@@ -93,6 +94,9 @@ fn bring_up(invocation: &Invocation, config: Config, mut log: Log, launcher: &mu
     Up::Running(Box::new(Supervisor {
         log,
         plan: Plan::new(settings(&config)),
+        timeouts: Timeouts::new(
+            pools.iter().map(|pool| (pool.name.clone(), heartbeat::limits(&pool.config))).collect(),
+        ),
         pools,
         engine: parts.engine,
         signals,
@@ -235,6 +239,7 @@ fn open_pools(
             wake: wake(pool)?,
             queue_watched: false,
             server: None,
+            tracing: Default::default(),
             workers: Default::default(),
         });
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use config::Level;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use plan::timeouts::Timeouts;
 use plan::{Event, Plan, PoolId, Request, Why};
 use sys::daemon::Launcher;
 use sys::signals::Signals;
@@ -35,6 +36,7 @@ pub(crate) const SIGKILL: i32 = 9;
 pub(crate) struct Supervisor {
     pub(crate) log: Log,
     pub(crate) plan: Plan,
+    pub(crate) timeouts: Timeouts,
     pub(crate) pools: Vec<Pool>,
     pub(crate) engine: PathBuf,
     pub(crate) signals: Signals,
@@ -145,7 +147,8 @@ impl Supervisor {
         self.feed(Event::Begin);
         while self.outcome.is_none() {
             let deadline = self.plan.next_deadline();
-            let ready = match self.poller.wait(deadline) {
+            let heartbeat = self.timeouts.deadline();
+            let ready = match self.poller.wait(deadline.into_iter().chain(heartbeat).min()) {
                 Ok(ready) => ready,
                 Err(error) => {
                     self.log.write(Level::Error, format!("epoll_wait: {error}"));
@@ -161,6 +164,7 @@ impl Supervisor {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 self.feed(Event::DeadlineReached);
             }
+            self.beat(Instant::now());
         }
         self.outcome.unwrap_or(crate::exit_code::SOFTWARE)
     }

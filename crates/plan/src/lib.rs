@@ -14,6 +14,7 @@ mod manager;
 mod pool;
 mod server;
 mod stop;
+pub mod timeouts;
 mod worker;
 
 use std::time::{Duration, Instant};
@@ -198,6 +199,15 @@ pub enum Action {
     WatchQueue(PoolId),
     /// The pool's limit held back a worker: count it in its scoreboard.
     CountSaturation(PoolId),
+    /// Put the backtrace of a worker's request into the slow log.
+    Trace {
+        /// Its pool.
+        pool: PoolId,
+        /// Its slot.
+        slot: u32,
+        /// Which of its requests: another one by now is none of the slow log's business.
+        request: u64,
+    },
     /// All fork servers are up: write the pid file, announce the start, then feed `Announced`.
     Announce,
     /// Open the error log again.

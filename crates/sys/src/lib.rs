@@ -9,6 +9,7 @@ pub mod clock;
 pub mod daemon;
 pub mod listener;
 pub mod local_time;
+pub mod memory;
 pub mod process;
 pub mod queue;
 pub mod shm;

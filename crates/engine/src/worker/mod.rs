@@ -259,6 +259,7 @@ impl Exchange {
             php::DONE => {
                 self.incoming.skip_rest(&mut self.connection);
                 self.connection.close(self.incoming.is_complete());
+                self.place.slot.enter(Stage::Finishing);
             }
             php::ALREADY => {}
             _ => self.connection.abandon(),

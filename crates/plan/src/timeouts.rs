@@ -1,0 +1,268 @@
+//! Requests that run too long: php-fpm's heartbeat, `request_slowlog_timeout` and `request_terminate_timeout`.
+//! Facts about running requests in, actions out. The facts come from memory that workers write: nothing here
+//! trusts them beyond deciding what happens to those workers.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use config::Level;
+
+use crate::{Action, PoolId};
+
+const SIGTERM: i32 = 15;
+/// The shortest heartbeat.
+const SHORTEST: Duration = Duration::from_millis(130);
+
+/// The limits of a pool, in whole seconds; 0 = none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// `request_slowlog_timeout`.
+    pub slow: u64,
+    /// `request_terminate_timeout`.
+    pub terminate: u64,
+    /// `request_terminate_timeout_track_finished`.
+    pub track_finished: bool,
+}
+
+impl Limits {
+    /// Some limit is set.
+    pub fn any(&self) -> bool {
+        self.slow > 0 || self.terminate > 0
+    }
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It is read, its script is looked for.
+    Beginning,
+    /// Its script runs.
+    Running,
+    /// Its answer is complete; shutdown functions may still run.
+    Finished,
+}
+
+/// A request that has begun and is not over, as its worker describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ongoing {
+    /// The worker's slot.
+    pub slot: u32,
+    /// The worker's process id.
+    pub pid: u32,
+    /// Tells this request from others of the same worker.
+    pub request: u64,
+    /// How far it is.
+    pub progress: Progress,
+    /// How long it has taken since its first byte.
+    pub elapsed: Duration,
+    /// `REQUEST_METHOD`.
+    pub method: Vec<u8>,
+    /// The request's URI.
+    pub uri: Vec<u8>,
+    /// The query string.
+    pub query: Vec<u8>,
+    /// The script's path.
+    pub script: Vec<u8>,
+}
+
+/// What is remembered between heartbeats.
+#[derive(Debug)]
+pub struct Timeouts {
+    limits: Vec<(String, Limits)>,
+    period: Option<Duration>,
+    next: Option<Instant>,
+    /// The last request of each worker that the slow log has.
+    logged: BTreeMap<(PoolId, u32), u64>,
+}
+
+impl Timeouts {
+    /// For pools with these names and limits, in the order of the configuration.
+    pub fn new(limits: Vec<(String, Limits)>) -> Timeouts {
+        let period = period(limits.iter().map(|(_, limits)| limits));
+        Timeouts { limits, period, next: None, logged: BTreeMap::new() }
+    }
+
+    /// The start is announced: the heartbeat begins, if any pool needs one.
+    pub fn begin(&mut self, now: Instant) -> Option<Action> {
+        let period = self.period?;
+        self.next = Some(now + period);
+        let text = format!("heartbeat have been set up with a timeout of {}ms", period.as_millis());
+        Some(Action::Log(Level::Debug, text))
+    }
+
+    /// When to look at the requests.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// The pools whose requests are to be looked at now; none before the deadline.
+    pub fn due(&mut self, now: Instant) -> Vec<PoolId> {
+        let (Some(period), Some(next)) = (self.period, self.next) else { return Vec::new() };
+        if now < next {
+            return Vec::new();
+        }
+        // A beat that comes late does not make the following ones come faster.
+        self.next = Some((next + period).max(now));
+        (0..self.limits.len()).filter(|pool| self.limits[*pool].1.any()).collect()
+    }
+
+    /// What to do about the requests of a pool; `ongoing` holds all of them.
+    pub fn check(&mut self, pool: PoolId, ongoing: &[Ongoing]) -> Vec<Action> {
+        self.logged.retain(|(of, slot), request| {
+            *of != pool || ongoing.iter().any(|one| one.slot == *slot && one.request == *request)
+        });
+        ongoing.iter().flat_map(|request| self.judge(pool, request)).collect()
+    }
+
+    fn judge(&mut self, pool: PoolId, request: &Ongoing) -> Vec<Action> {
+        let (name, limits) = &self.limits[pool];
+        if request.progress == Progress::Finished && !limits.track_finished {
+            return Vec::new();
+        }
+        let over = |limit: u64| limit > 0 && request.elapsed.as_secs() >= limit;
+        let (slot, place) = (request.slot, (pool, request.slot));
+        let is_new = !self.logged.contains_key(&place);
+        if is_new && request.progress == Progress::Running && over(limits.slow) {
+            let line = line(name, request, "executing too slow", "logging");
+            self.logged.insert(place, request.request);
+            return vec![line, Action::Trace { pool, slot, request: request.request }];
+        }
+        if over(limits.terminate) {
+            let line = line(name, request, "execution timed out", "terminating");
+            return vec![Action::SignalWorker { pool, slot, signal: SIGTERM }, line];
+        }
+        Vec::new()
+    }
+}
+
+/// A third of the shortest limit.
+fn period<'a>(limits: impl Iterator<Item = &'a Limits>) -> Option<Duration> {
+    let seconds = limits.flat_map(|limits| [limits.terminate, limits.slow]).filter(|limit| *limit > 0);
+    let shortest = seconds.min()?;
+    Some(Duration::from_millis(shortest.saturating_mul(1000) / 3).max(SHORTEST))
+}
+
+fn line(pool: &str, request: &Ongoing, complaint: &str, measure: &str) -> Action {
+    let Ongoing { pid, method, uri, query, script, elapsed, .. } = request;
+    let (method, uri, query) = (harmless(method), harmless(uri), harmless(query));
+    let mark = if query.is_empty() { "" } else { "?" };
+    let (script, seconds, micros) = (ascii(script), elapsed.as_secs(), elapsed.subsec_micros());
+    let what = format!("child {pid}, script '{script}' (request: \"{method} {uri}{mark}{query}\")");
+    let text = format!("[pool {pool}] {what} {complaint} ({seconds}.{micros:06} sec), {measure}");
+    Action::Log(Level::Warning, text)
+}
+
+/// A script's path as php-fpm shows it.
+fn ascii(path: &[u8]) -> String {
+    path.iter().map(|byte| if (b' '..=0x7f).contains(byte) { char::from(*byte) } else { '.' }).collect()
+}
+
+/// What the web server passed on, shown so that it can neither end the line nor drive a terminal.
+fn harmless(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).replace(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER, ".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(progress: Progress, ms: u64) -> Ongoing {
+        Ongoing {
+            slot: 4,
+            pid: 99,
+            request: 7,
+            progress,
+            elapsed: Duration::from_millis(ms),
+            method: b"GET".to_vec(),
+            uri: b"/a.php".to_vec(),
+            query: b"b=c".to_vec(),
+            script: b"/srv/a.php".to_vec(),
+        }
+    }
+
+    fn timeouts(slow: u64, terminate: u64, track_finished: bool) -> Timeouts {
+        Timeouts::new(vec![("www".to_owned(), Limits { slow, terminate, track_finished })])
+    }
+
+    fn shown(actions: Vec<Action>) -> Vec<String> {
+        let show = |action| match action {
+            Action::Log(level, text) => format!("{} {text}", level.word()),
+            Action::SignalWorker { pool, slot, signal } => format!("signal {pool}.{slot} {signal}"),
+            Action::Trace { pool, slot, request } => format!("trace {pool}.{slot} {request}"),
+            other => format!("{other:?}"),
+        };
+        actions.into_iter().map(show).collect()
+    }
+
+    #[test]
+    fn the_heartbeat_is_a_third_of_the_shortest_limit() {
+        let period = |slow, terminate| {
+            let limits = Limits { slow, terminate, track_finished: false };
+            period([Limits { slow: 0, terminate: 60, track_finished: false }, limits].iter())
+                .map(|period| period.as_millis())
+        };
+        assert_eq!(period(0, 0), Some(20_000));
+        assert_eq!(period(1, 10), Some(333));
+        assert_eq!(period(5, 2), Some(666));
+        assert_eq!(super::period([Limits::default()].iter()), None);
+        let mut none = timeouts(0, 0, true);
+        assert_eq!((none.begin(Instant::now()), none.deadline()), (None, None));
+    }
+
+    #[test]
+    fn beats_keep_their_rhythm() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut timeouts = timeouts(1, 0, false);
+        assert!(timeouts.due(at(5000)).is_empty());
+        let told = timeouts.begin(start).into_iter().collect();
+        assert_eq!(shown(told), ["DEBUG heartbeat have been set up with a timeout of 333ms"]);
+        assert!(timeouts.due(at(332)).is_empty());
+        assert_eq!((timeouts.due(at(340)), timeouts.deadline()), (vec![0], Some(at(666))));
+        assert_eq!((timeouts.due(at(5000)), timeouts.deadline()), (vec![0], Some(at(5000))));
+    }
+
+    #[test]
+    fn a_slow_request_is_logged_once_and_ended_later() {
+        let mut timeouts = timeouts(2, 3, false);
+        let what = "WARNING [pool www] child 99, script '/srv/a.php' (request: \"GET /a.php?b=c\")";
+        assert!(timeouts.check(0, &[request(Progress::Running, 1999)]).is_empty());
+        let slow = format!("{what} executing too slow (2.000000 sec), logging");
+        let first = timeouts.check(0, &[request(Progress::Running, 2000)]);
+        assert_eq!(shown(first), [slow.as_str(), "trace 0.4 7"]);
+        assert!(timeouts.check(0, &[request(Progress::Running, 2999)]).is_empty());
+        for ms in [3001, 3501] {
+            let micros = ms % 1000 * 1000;
+            let late = format!("{what} execution timed out (3.{micros:06} sec), terminating");
+            let actions = timeouts.check(0, &[request(Progress::Running, ms)]);
+            assert_eq!(shown(actions), ["signal 0.4 15".to_owned(), late]);
+        }
+        let another = Ongoing { request: 8, ..request(Progress::Running, 2500) };
+        assert_eq!(timeouts.check(0, &[another]).len(), 2);
+    }
+
+    #[test]
+    fn each_limit_has_its_stages() {
+        let (long, beginning) = (9000, Progress::Beginning);
+        assert!(timeouts(1, 0, true).check(0, &[request(beginning, long)]).is_empty());
+        assert!(timeouts(1, 0, true).check(0, &[request(Progress::Finished, long)]).is_empty());
+        assert_eq!(timeouts(1, 1, false).check(0, &[request(beginning, long)]).len(), 2);
+        assert!(timeouts(1, 1, false).check(0, &[request(Progress::Finished, long)]).is_empty());
+        assert_eq!(timeouts(1, 1, true).check(0, &[request(Progress::Finished, long)]).len(), 2);
+        assert!(timeouts(0, 0, true).check(0, &[request(Progress::Running, long)]).is_empty());
+    }
+
+    #[test]
+    fn a_request_cannot_forge_lines() {
+        let hostile = Ongoing {
+            method: b"G\nT".to_vec(),
+            uri: b"/\r\n[21-Nov-2026 00:00:00] NOTICE: \x1b[0m".to_vec(),
+            query: b"\xff\xc2\x9b\xc3\xa9".to_vec(),
+            script: b"/\xc3\xa9\n.php".to_vec(),
+            ..request(Progress::Running, 1500)
+        };
+        let lines = shown(timeouts(0, 1, false).check(0, &[hostile]));
+        let expected = "script '/....php' (request: \"G.T /..[21-Nov-2026 00:00:00] NOTICE: .[0m?..é\")";
+        assert!(lines[1].contains(expected), "{}", lines[1]);
+    }
+}
