@@ -25,6 +25,7 @@ pub mod run;
 pub mod server;
 pub mod setup;
 pub mod site;
+pub mod tester;
 pub mod wait;
 
 pub use case::Case;

@@ -1,5 +1,7 @@
 //! The checks after reading, in php-fpm's order: the global section, the error log, every pool, the access logs.
 
+use std::collections::HashMap;
+
 use crate::log::{Fatal, Log, errno_suffix};
 use crate::model::{bytes_path, path_bytes};
 use crate::paths::{Bases, absolute, resolve};
@@ -156,22 +158,26 @@ fn check_pools(pools: Vec<Pool>, machine: &Machine<'_>, log: &mut Log) -> Result
     Ok(all.into_iter().filter(|c| !c.is_status_pool).map(|c| c.pool).collect())
 }
 
+/// Of several pairs with the same address, the one whose first pool comes first.
 fn check_addresses(all: &[Candidate], log: &mut Log) -> Result<(), Fatal> {
-    for (i, first) in all.iter().enumerate() {
-        let twin =
-            all.iter().enumerate().find(|(j, other)| *j != i && other.pool.listen == first.pool.listen);
-        if let Some((_, second)) = twin {
-            let text: [&[u8]; 5] = [
-                b"[pool ",
-                &second.pool.name,
-                b"] unable to set listen address as it's already used in another pool '",
-                &first.pool.name,
-                b"'",
-            ];
-            return Err(log.fatal(Level::Error, &text, second.pool.places.get("listen"), ""));
+    let mut first_of = HashMap::new();
+    let mut pairs = Vec::new();
+    for (index, candidate) in all.iter().enumerate() {
+        let first = *first_of.entry(&candidate.pool.listen).or_insert(index);
+        if first != index {
+            pairs.push((first, index));
         }
     }
-    Ok(())
+    let Some((first, second)) = pairs.into_iter().min() else { return Ok(()) };
+    let (first, second) = (&all[first].pool, &all[second].pool);
+    let text: [&[u8]; 5] = [
+        b"[pool ",
+        &second.name,
+        b"] unable to set listen address as it's already used in another pool '",
+        &first.name,
+        b"'",
+    ];
+    Err(log.fatal(Level::Error, &text, second.places.get("listen"), ""))
 }
 
 /// All logs are opened before the first format is looked at.

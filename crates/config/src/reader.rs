@@ -3,6 +3,7 @@
 //! Three of php-fpm's oddities are kept, for existing files live by them: the current section and the line counter
 //! run on through included files, and an include is carried out after its line.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,8 @@ pub(crate) struct Reader<'a> {
     host: &'a dyn Host,
     /// Index of the pool whose section it is; `None` in `[global]`.
     current: Option<usize>,
+    /// Indices of the pools by name in lower case.
+    pools: HashMap<Vec<u8>, usize>,
     file: PathBuf,
     line: u32,
     depth: u32,
@@ -42,6 +45,7 @@ impl<'a> Reader<'a> {
             options,
             host,
             current: None,
+            pools: HashMap::new(),
             file,
             line: 0,
             depth: 0,
@@ -168,11 +172,12 @@ impl<'a> Reader<'a> {
             self.current = None;
             return;
         }
-        let known = self.config.pools.iter().position(|p| p.name.eq_ignore_ascii_case(&name));
-        self.current = Some(known.unwrap_or_else(|| {
+        let next = self.config.pools.len();
+        let index = *self.pools.entry(name.to_ascii_lowercase()).or_insert(next);
+        if index == next {
             self.config.pools.push(Pool { name, ..Pool::default() });
-            self.config.pools.len() - 1
-        }));
+        }
+        self.current = Some(index);
     }
 
     fn plain(&mut self, name: &[u8], value: Vec<u8>) -> Result<(), Fatal> {
@@ -338,20 +343,33 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Replaces `$pool`, also where a replacement forms it anew; a pool whose own name holds it ends the game instead of
-/// running for ever.
-fn expand_pool(mut value: Vec<u8>, pool: Option<&[u8]>) -> Result<Vec<u8>, &'static str> {
+/// Replaces `$pool`, also where a replacement forms it anew, each time the leftmost one. Where php-fpm would never end
+/// (a pool whose own name holds the token), or run out of memory, it stops.
+fn expand_pool(value: Vec<u8>, pool: Option<&[u8]>) -> Result<Vec<u8>, &'static str> {
     const TOKEN: &[u8] = b"$pool";
-    const MOST: usize = 1000;
-    for _ in 0..MOST {
-        let Some(at) = value.windows(TOKEN.len()).position(|w| w == TOKEN) else { break };
-        let name = pool.ok_or("Can't use '$pool' when the pool is not defined")?;
-        value.splice(at..at + TOKEN.len(), name.iter().copied());
-        if name.windows(TOKEN.len()).any(|w| w == TOKEN) {
-            break;
+    const LONGEST: usize = 16 << 20;
+    if !value.windows(TOKEN.len()).any(|w| w == TOKEN) {
+        return Ok(value);
+    }
+    let name = pool.ok_or("Can't use '$pool' when the pool is not defined")?;
+    let is_endless = name.windows(TOKEN.len()).any(|w| w == TOKEN);
+    let mut replacements = value.len();
+    let mut expanded = Vec::with_capacity(value.len());
+    // What is still to be read, last byte first, so that a name can be put in front.
+    let mut rest: Vec<u8> = value.into_iter().rev().collect();
+    while let Some(byte) = rest.pop() {
+        expanded.push(byte);
+        if replacements == 0 || !expanded.ends_with(TOKEN) {
+            continue;
+        }
+        replacements = if is_endless { 0 } else { replacements - 1 };
+        expanded.truncate(expanded.len() - TOKEN.len());
+        rest.extend(name.iter().rev());
+        if expanded.len() + rest.len() > LONGEST {
+            return Err("is too long with the pool's name in it");
         }
     }
-    Ok(value)
+    Ok(expanded)
 }
 
 /// What the writer may have meant by a name that is not known here.

@@ -132,33 +132,37 @@ impl Log {
         if level < self.level {
             return;
         }
-        let line = self.line(level, text, place);
         let to_target =
             target_is_open && !matches!(self.target, Target::None) && !(self.announced && self.to_stderr);
+        let in_syslog = to_target && matches!(self.target, Target::Syslog(_));
+        let head = if in_syslog { self.syslog_head(level, place) } else { self.head(level, &origin(place)) };
+        let line = self.line(head, text);
         if to_target {
-            self.put_to_target(level, text, &line, place);
+            self.put_to_target(level, &line);
         }
         if !to_target || (!self.announced && level >= Level::Notice) {
             let _ = io::stderr().write_all(&line);
         }
     }
 
-    fn put_to_target(&mut self, level: Level, text: &[u8], line: &[u8], place: &Location<'_>) {
+    fn put_to_target(&mut self, level: Level, line: &[u8]) {
         match &mut self.target {
             // A full disk is no reason to stop serving, and there is nowhere to say so.
             Target::File { file, .. } => drop(file.write_all(line)),
-            Target::Syslog(syslog) => {
-                let word = format!("[{}] ", level.word());
-                let place = if self.level == Level::Debug { origin(place) } else { String::new() };
-                syslog.write(priority(level), &[word.as_bytes(), place.as_bytes(), text].concat());
-            }
+            Target::Syslog(syslog) => syslog.write(priority(level), line.strip_suffix(b"\n").unwrap_or(line)),
             Target::None => {}
         }
     }
 
-    /// The whole line: time, level, in debug mode its origin, the text, cut where it is far too long.
-    fn line(&self, level: Level, text: &[u8], place: &Location<'_>) -> Vec<u8> {
-        let mut line = self.head(level, &origin(place)).into_bytes();
+    /// The system log adds time and process itself; what stderr gets of such a line lacks them too.
+    fn syslog_head(&self, level: Level, place: &Location<'_>) -> String {
+        let place = if self.level == Level::Debug { origin(place) } else { String::new() };
+        format!("[{}] {place}", level.word())
+    }
+
+    /// The whole line, cut where it is far too long.
+    fn line(&self, head: String, text: &[u8]) -> Vec<u8> {
+        let mut line = head.into_bytes();
         line.extend(text);
         if line.len() >= BUFFER {
             line.truncate(self.limit.min(BUFFER) - 1 - 3);
@@ -168,6 +172,7 @@ impl Log {
         line
     }
 
+    /// Time, level, and in debug mode the origin.
     fn head(&self, level: Level, origin: &str) -> String {
         let (stamp, word) = (self.stamp(), level.word());
         match self.level {

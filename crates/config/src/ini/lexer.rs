@@ -191,11 +191,15 @@ impl<'a> Lexer<'a> {
         &self.text[self.at..]
     }
 
-    /// Before a value: labels, sections, the equals sign.
+    /// Before a value: labels, sections, the equals sign. Names may hold anything else, and so run off an end that no
+    /// newline marks (there was a NUL).
     fn initial(&self) -> Best {
         let rest = self.rest();
         let blank = span(rest, is_blank);
         let label = span(rest, is_label);
+        if label == rest.len() {
+            return Best { len: label, rule: Rule::End };
+        }
         let mut best = Best { len: 0, rule: Rule::End };
         best.offer(rest.starts_with(b"[").then_some(1), Rule::SectionStart);
         if label > 0 && rest.get(label) == Some(&b'[') {
@@ -269,8 +273,12 @@ impl<'a> Lexer<'a> {
 
     fn var_name(&self) -> Best {
         let rest = self.rest();
+        let label = span(rest, is_label);
+        if label == rest.len() {
+            return Best { len: label, rule: Rule::End };
+        }
         let mut best = Best { len: 0, rule: Rule::End };
-        best.offer(Some(span(rest, is_label)), Rule::VarLabel);
+        best.offer(Some(label), Rule::VarLabel);
         best.offer(rest.starts_with(b"}").then_some(1), Rule::VarEnd);
         best
     }
