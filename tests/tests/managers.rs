@@ -142,6 +142,8 @@ fn an_idle_worker_that_ignores_its_dismissal_is_killed() {
         // The oldest, as the pids of a fresh start are in order; it still counts as idle.
         let stopped = server.workers("www")[0];
         stopped.signal(Signal::SIGSTOP);
+        let state = || stopped.status_line("State").filter(|state| state.starts_with('T'));
+        wait::until(state).expect("it stops, and is no candidate for a connection any more");
         let held = hold(server, 1);
         reaches(server, 3);
         release(server, held);
