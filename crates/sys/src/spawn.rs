@@ -24,7 +24,7 @@ pub struct Program<'a> {
     pub env: &'a [CString],
     /// Becomes descriptor 2; 0 and 1 are /dev/null.
     pub stderr: BorrowedFd<'a>,
-    /// Descriptors and the numbers (3 to 9) they get; no others are open after exec.
+    /// Descriptors and the numbers (3 to 10) they get; no others are open after exec.
     pub fds: &'a [(BorrowedFd<'a>, RawFd)],
     /// RLIMIT_NOFILE, unless inherited.
     pub files: Option<Limit>,
@@ -85,7 +85,7 @@ const STEPS: [Step; 8] = [
 ];
 
 /// First number above all that a program may be given.
-const ABOVE_TARGETS: RawFd = 10;
+const ABOVE_TARGETS: RawFd = 11;
 
 /// Starts the program and returns its process id once exec has succeeded. The calling process must have one thread.
 pub fn spawn(program: &Program<'_>) -> Result<u32, SpawnError> {
