@@ -198,7 +198,6 @@ fn slow_log() {
 }
 
 #[test]
-#[ignore = "the access log is not built yet"]
 fn reopened_logs() {
     let mut pair = Pair::start(
         &Setup::new()

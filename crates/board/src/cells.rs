@@ -13,9 +13,9 @@ pub(crate) struct Text<const WORDS: usize> {
 }
 
 impl<const WORDS: usize> Text<WORDS> {
-    /// Stores `text`, cut to `limit` bytes (and to the room there is).
-    pub(crate) fn store(&self, text: &[u8], limit: usize) {
-        let text = &text[..text.len().min(limit).min(8 * WORDS)];
+    /// Stores `text`, cut to the room there is.
+    pub(crate) fn store(&self, text: &[u8]) {
+        let text = &text[..text.len().min(8 * WORDS)];
         for (word, piece) in self.words.iter().zip(text.chunks(8)) {
             let mut bytes = [0; 8];
             bytes[..piece.len()].copy_from_slice(piece);

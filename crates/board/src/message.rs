@@ -28,6 +28,10 @@ pub mod fds {
     /// The engine's library: preloaded through this descriptor, so that the pool's user needs no way to the
     /// folder it lies in.
     pub const ENGINE: RawFd = 7;
+    /// The file the pool's access log goes to, where the description names a format for it.
+    pub const ACCESS_LOG: RawFd = 8;
+    /// The scoreboard that the status page shows, where it is another pool's.
+    pub const STATUS_BOARD: RawFd = 9;
     /// An event counter that wakes the master: written by the worker that finds too many others occupied.
     pub const WAKE: RawFd = 10;
 }
@@ -65,6 +69,24 @@ pub struct IniEntry {
     pub value: Vec<u8>,
     /// From a `php_admin_*` line: scripts cannot change it.
     pub admin: bool,
+}
+
+/// What the pool's access log takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AccessLog {
+    /// `access.format`, checked.
+    pub format: Vec<u8>,
+    /// `access.suppress_path[]`.
+    pub suppressed: Vec<Vec<u8>>,
+}
+
+/// The ping page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ping {
+    /// `ping.path`.
+    pub path: Vec<u8>,
+    /// `ping.response`.
+    pub response: Vec<u8>,
 }
 
 /// A user to become after start-up, for a pool whose start-up runs as root.
@@ -114,6 +136,14 @@ pub struct PoolSpec {
     pub capture_output: bool,
     /// Deadline of a silent or stalling FastCGI peer in milliseconds; 0 = none.
     pub read_timeout_ms: u64,
+    /// The access log, if there is one: `ACCESS_LOG` is open.
+    pub access_log: Option<AccessLog>,
+    /// `pm.status_path`.
+    pub status_path: Option<Vec<u8>>,
+    /// The status page shows another pool: `STATUS_BOARD` is open.
+    pub shows_other_board: bool,
+    /// The ping page.
+    pub ping: Option<Ping>,
     /// `log_limit`.
     pub log_limit: u32,
     /// The scoreboard counts occupied workers, and `WAKE` is open.
@@ -130,6 +160,8 @@ pub enum Order {
         /// Index into the scoreboard.
         slot: u32,
     },
+    /// Workers forked from now on write the access log to the descriptor that comes along.
+    UseAccessLog,
 }
 
 /// Fork server to master.

@@ -53,6 +53,11 @@ impl Stage {
         matches!(self, Stage::Accepting | Stage::Accepted | Stage::KeptIdle)
     }
 
+    /// Busy with a request.
+    pub fn is_active(self) -> bool {
+        self != Stage::Empty && !self.is_idle()
+    }
+
     /// php-fpm's word for the stage.
     pub fn label(self) -> &'static str {
         match self {
@@ -73,7 +78,7 @@ pub struct Header {
     slots: AtomicU64,
     /// When the board was made.
     pub started: AtomicU64,
-    /// Connections taken or, on a kept connection, requests begun.
+    /// Requests begun.
     pub accepted: AtomicU64,
     /// Connections waiting on the listening socket when the master last looked.
     pub listen_queue: AtomicU32,
@@ -81,7 +86,7 @@ pub struct Header {
     pub max_listen_queue: AtomicU32,
     /// Room in the queue.
     pub listen_queue_len: AtomicU32,
-    /// Largest number of active workers seen.
+    /// Largest number of active workers there was.
     pub max_active: AtomicU32,
     /// How often `pm.max_children` held back a new worker.
     pub max_children_reached: AtomicU32,
@@ -94,7 +99,8 @@ pub struct Header {
     occupied: AtomicU32,
     /// The worker that finds so many occupied shall wake the master; 0: none shall.
     wake_at: AtomicU32,
-    _reserved: AtomicU32,
+    /// Active workers, counted for `max_active` alone: how many there are is counted from the slots.
+    active: AtomicU32,
     pool: Text<8>,
 }
 
@@ -135,6 +141,13 @@ impl Header {
     pub fn correct_occupied(&self, seen: u32) {
         let counted = self.occupied.load(Relaxed);
         self.occupied.fetch_add(seen.wrapping_sub(counted), Relaxed);
+    }
+
+    /// What a look at the listening socket's queue found.
+    pub fn note_queue(&self, waiting: u32, room: u32) {
+        self.listen_queue.store(waiting, Relaxed);
+        self.max_listen_queue.fetch_max(waiting, Relaxed);
+        self.listen_queue_len.store(room, Relaxed);
     }
 
     /// `static`, `dynamic` or `ondemand`.
@@ -185,6 +198,21 @@ pub struct RequestInfo<'a> {
     pub content_length: u64,
 }
 
+impl<'a> RequestInfo<'a> {
+    /// The texts cut to php-fpm's lengths, which status page and access log share.
+    pub fn cut(self) -> RequestInfo<'a> {
+        let cut = |text: &'a [u8], limit: usize| &text[..text.len().min(limit)];
+        RequestInfo {
+            method: cut(self.method, 15),
+            uri: cut(self.uri, 127),
+            query: cut(self.query, 511),
+            user: cut(self.user, 31),
+            script: cut(self.script, 255),
+            content_length: self.content_length,
+        }
+    }
+}
+
 /// A copy of a slot, taken while its worker did not write.
 #[derive(Clone, Debug)]
 pub struct SlotView {
@@ -219,8 +247,8 @@ pub struct SlotView {
 }
 
 impl Slot {
-    /// A worker moves in. All fields start from zero.
-    pub fn occupy(&self, pid: u32, epoch_seconds: u64) {
+    /// All fields start from zero.
+    fn move_in(&self, pid: u32, epoch_seconds: u64) {
         self.write(|slot| {
             slot.started.store(epoch_seconds, Relaxed);
             for counter in [
@@ -236,50 +264,36 @@ impl Slot {
             slot.clear_texts();
         });
         self.pid.store(pid, Release);
-        self.stage.store(Stage::Accepting as u32, Release);
     }
 
-    /// The worker is gone.
-    pub fn vacate(&self) {
-        self.stage.store(Stage::Empty as u32, Release);
-        self.pid.store(0, Release);
-    }
-
-    /// The worker's next step.
-    pub fn enter(&self, stage: Stage) {
-        self.stage.store(stage as u32, Release);
-    }
-
-    /// A request's first bytes are here.
-    pub fn begin_request(&self, monotonic_us: u64) {
+    fn start_request(&self, monotonic_us: u64) {
         self.write(|slot| {
             slot.request_started.store(monotonic_us, Relaxed);
             slot.requests.fetch_add(1, Relaxed);
             slot.clear_texts();
         });
-        self.enter(Stage::ReadingHeaders);
     }
 
     /// The request's texts are known.
     pub fn describe_request(&self, info: &RequestInfo<'_>) {
+        let info = info.cut();
         self.write(|slot| {
-            slot.method.store(info.method, 15);
-            slot.uri.store(info.uri, 127);
-            slot.query.store(info.query, 511);
-            slot.user.store(info.user, 31);
-            slot.script.store(info.script, 255);
+            slot.method.store(info.method);
+            slot.uri.store(info.uri);
+            slot.query.store(info.query);
+            slot.user.store(info.user);
+            slot.script.store(info.script);
             slot.content_length.store(info.content_length, Relaxed);
         });
     }
 
-    /// The script has ended. `cpu` in percent of one CPU, `memory` in bytes.
+    /// The script has ended; the stage stays. `cpu` in percent of one CPU, `memory` in bytes.
     pub fn end_request(&self, duration_us: u64, cpu: f64, memory: u64) {
         self.write(|slot| {
             slot.request_duration.store(duration_us, Relaxed);
             slot.cpu.store((cpu * 100.0) as u64, Relaxed);
             slot.memory.store(memory, Relaxed);
         });
-        self.enter(Stage::Finishing);
     }
 
     /// The stage alone.
@@ -364,7 +378,7 @@ impl Board {
         let board = Board { mapping, slots };
         board.header().magic.store(MAGIC, Relaxed);
         board.header().slots.store(slots as u64, Relaxed);
-        board.header().pool.store(pool, 31);
+        board.header().pool.store(&pool[..pool.len().min(31)]);
         board.header().process_manager.store(process_manager, Relaxed);
         board.header().started.store(epoch_seconds, Relaxed);
         Ok((fd, board))
@@ -402,6 +416,46 @@ impl Board {
         unsafe { std::slice::from_raw_parts(first.cast::<Slot>().as_ptr(), self.slots) }
     }
 
+    /// A worker moves in.
+    pub fn occupy(&self, slot: &Slot, pid: u32, epoch_seconds: u64) {
+        slot.move_in(pid, epoch_seconds);
+        self.enter(slot, Stage::Accepting);
+    }
+
+    /// The worker is gone.
+    pub fn vacate(&self, slot: &Slot) {
+        self.enter(slot, Stage::Empty);
+        slot.pid.store(0, Release);
+    }
+
+    /// The worker's next step.
+    pub fn enter(&self, slot: &Slot, stage: Stage) {
+        // A slot has one writer at a time, so nothing comes between.
+        let before = Stage::from_u32(slot.stage.load(Relaxed));
+        slot.stage.store(stage as u32, Release);
+        match (before.is_active(), stage.is_active()) {
+            (false, true) => self.count_active(),
+            (true, false) => drop(self.header().active.fetch_sub(1, Relaxed)),
+            _ => {}
+        }
+    }
+
+    /// A request's first bytes are here.
+    pub fn begin_request(&self, slot: &Slot, monotonic_us: u64) {
+        slot.start_request(monotonic_us);
+        self.enter(slot, Stage::ReadingHeaders);
+        self.header().accepted.fetch_add(1, Relaxed);
+    }
+
+    fn count_active(&self) {
+        let header = self.header();
+        let active = header.active.fetch_add(1, Relaxed).wrapping_add(1);
+        // More than there is room for: somebody wrote over the count.
+        if active > header.max_active.load(Relaxed) && active as usize <= self.slots {
+            header.max_active.fetch_max(active, Relaxed);
+        }
+    }
+
     /// How many workers are (idle, active) right now.
     pub fn census(&self) -> (u32, u32) {
         self.slots().iter().map(Slot::stage).fold((0, 0), |(idle, active), stage| match stage {
@@ -421,8 +475,8 @@ mod tests {
         let (fd, board) = Board::create(b"www", 1, 3, 42).unwrap();
         let other = Board::open(&fd).unwrap();
         let slot = &board.slots()[1];
-        slot.occupy(77, 43);
-        slot.begin_request(1000);
+        board.occupy(slot, 77, 43);
+        board.begin_request(slot, 1000);
         slot.describe_request(&RequestInfo {
             method: b"GET",
             uri: &[b'u'; 200],
@@ -431,11 +485,11 @@ mod tests {
         });
         slot.end_request(250, 12.5, 2 << 20);
         let view = other.slots()[1].view();
-        assert_eq!((view.pid, view.started, view.requests, view.stage), (77, 43, 1, Stage::Finishing));
+        assert_eq!((view.pid, view.started, view.requests, view.stage), (77, 43, 1, Stage::ReadingHeaders));
         assert_eq!((view.method.as_slice(), view.uri.len(), view.cpu), (b"GET".as_slice(), 127, 12.5));
         assert_eq!((other.header().pool(), other.header().process_manager()), (b"www".to_vec(), "dynamic"));
         assert_eq!(other.census(), (0, 1));
-        slot.vacate();
+        board.vacate(slot);
         assert_eq!(other.census(), (0, 0));
     }
 
@@ -453,6 +507,38 @@ mod tests {
         assert!(header.wake_at(2) && header.occupy());
         (0..5).for_each(|_| header.release());
         assert!(header.wake_at(1), "below zero is not much");
+    }
+
+    #[test]
+    fn the_most_that_were_active_is_counted_not_sampled() {
+        let (_fd, board) = Board::create(b"www", 0, 3, 0).unwrap();
+        let most = || board.header().max_active.load(Relaxed);
+        let [a, b, c] = board.slots() else { panic!("three slots") };
+        [a, b, c].iter().for_each(|slot| board.occupy(slot, 1, 0));
+        board.begin_request(a, 1);
+        board.begin_request(b, 1);
+        board.begin_request(a, 2); // the next one on a kept connection
+        board.enter(b, Stage::Finishing);
+        assert_eq!((most(), board.census()), (2, (1, 2)));
+        board.enter(a, Stage::KeptIdle);
+        board.vacate(b); // killed at work
+        board.vacate(b);
+        board.begin_request(c, 3);
+        assert_eq!((most(), board.census()), (2, (1, 1)));
+        board.header().active.store(99, Relaxed);
+        board.begin_request(a, 4);
+        assert_eq!((most(), board.header().accepted.load(Relaxed)), (2, 5));
+    }
+
+    #[test]
+    fn queues_are_noted() {
+        let (_fd, board) = Board::create(b"www", 0, 1, 0).unwrap();
+        let header = board.header();
+        header.note_queue(5, 128);
+        header.note_queue(2, 128);
+        let noted = [&header.listen_queue, &header.max_listen_queue, &header.listen_queue_len]
+            .map(|n| n.load(Relaxed));
+        assert_eq!(noted, [2, 5, 128]);
     }
 
     #[test]

@@ -13,12 +13,6 @@ const MIN_LOG_LIMIT: i32 = 512;
 /// Default of `systemd_interval`, milliseconds.
 const SYSTEMD_INTERVAL: i32 = 10_000;
 
-/// A pool in the making: its hidden status pool is checked like the others and then dropped.
-pub(crate) struct Candidate {
-    pub(crate) pool: Pool,
-    pub(crate) is_status_pool: bool,
-}
-
 /// Fills in, makes absolute and checks everything.
 pub(crate) fn check(
     config: &mut Config,
@@ -146,30 +140,30 @@ fn check_pools(pools: Vec<Pool>, machine: &Machine<'_>, log: &mut Log) -> Result
         let text = b"No pool defined. at least one pool section must be specified in config file";
         return Err(log.fatal(Level::Error, &[text], None, "a section named as the pool starts one: [www]"));
     }
-    let mut all: Vec<Candidate> =
-        pools.into_iter().map(|pool| Candidate { pool, is_status_pool: false }).collect();
+    // Hidden status pools come behind the others and are checked like them.
+    let mut all = pools;
     let mut at = 0;
     while at < all.len() {
-        let status_pool = check_pool(&mut all[at], machine, log)?;
+        let status_pool = check_pool(&mut all[at], at, machine, log)?;
         all.extend(status_pool);
         at += 1;
     }
     check_addresses(&all, log)?;
-    Ok(all.into_iter().filter(|c| !c.is_status_pool).map(|c| c.pool).collect())
+    Ok(all)
 }
 
 /// Of several pairs with the same address, the one whose first pool comes first.
-fn check_addresses(all: &[Candidate], log: &mut Log) -> Result<(), Fatal> {
+fn check_addresses(all: &[Pool], log: &mut Log) -> Result<(), Fatal> {
     let mut first_of = HashMap::new();
     let mut pairs = Vec::new();
-    for (index, candidate) in all.iter().enumerate() {
-        let first = *first_of.entry(&candidate.pool.listen).or_insert(index);
+    for (index, pool) in all.iter().enumerate() {
+        let first = *first_of.entry(&pool.listen).or_insert(index);
         if first != index {
             pairs.push((first, index));
         }
     }
     let Some((first, second)) = pairs.into_iter().min() else { return Ok(()) };
-    let (first, second) = (&all[first].pool, &all[second].pool);
+    let (first, second) = (&all[first], &all[second]);
     let text: [&[u8]; 5] = [
         b"[pool ",
         &second.name,

@@ -16,7 +16,7 @@ pub fn dump(config: &Config) -> Vec<Vec<u8>> {
         }
     }
     lines.push(b" ".to_vec());
-    for pool in &mut config.pools {
+    for pool in config.pools.iter_mut().filter(|pool| pool.status_of.is_none()) {
         lines.push([b"[", pool.name.as_slice(), b"]"].concat());
         let places = pool.places.clone();
         // An unset format is only filled in where there is a log for it.

@@ -16,7 +16,7 @@ use crate::Level;
 pub struct Config {
     /// The `[global]` section.
     pub global: Global,
-    /// The pools in the order of their first section; never empty after a successful [`load`](crate::load).
+    /// The pools in the order of their first section, behind them the hidden ones that serve status pages; never empty after a successful [`load`](crate::load).
     pub pools: Vec<Pool>,
 }
 
@@ -296,6 +296,8 @@ pub struct Pool {
     pub php_startup_user: StartupUser,
     /// cornac: how long a FastCGI peer may stall before its connection is closed; 0 = never.
     pub request_read_timeout: Seconds,
+    /// The index of the pool whose status page this one serves: it stands in no file, `pm.status_listen` made it.
+    pub status_of: Option<usize>,
     /// Where each directive was given (the last time), by its name in the table.
     pub places: Places,
 }
@@ -353,6 +355,7 @@ impl Default for Pool {
             php_binary: None,
             php_startup_user: StartupUser::Pool,
             request_read_timeout: Seconds(60),
+            status_of: None,
             places: Places::default(),
         }
     }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use crate::check::Candidate;
 use crate::log::{Fatal, Log, errno_suffix};
 use crate::model::{bytes_path, path_bytes};
 use crate::paths::{Bases, absolute, absolute_expanding, resolve};
@@ -26,20 +25,21 @@ struct Check<'a> {
 /// php-fpm's default of `listen.backlog` on Linux.
 const BACKLOG_DEFAULT: i32 = -1;
 
-/// Checks a pool; gives back the hidden pool of its `pm.status_listen`, if any.
+/// Checks the pool with this index; gives back the hidden pool of its `pm.status_listen`, if any.
 pub(crate) fn check_pool(
-    candidate: &mut Candidate,
+    pool: &mut Pool,
+    index: usize,
     machine: &Machine<'_>,
     log: &mut Log,
-) -> Result<Option<Candidate>, Fatal> {
-    let is_status_pool = candidate.is_status_pool;
-    let mut check = Check { pool: &mut candidate.pool, machine, log };
+) -> Result<Option<Pool>, Fatal> {
+    let is_status_pool = pool.status_of.is_some();
+    let mut check = Check { pool, machine, log };
     check.prefix()?;
     check.user()?;
     check.listen()?;
     check.priority()?;
     check.process_manager(is_status_pool)?;
-    let status_pool = check.status_pool();
+    let status_pool = check.status_pool(index);
     check.status_path(is_status_pool)?;
     check.ping()?;
     check.access_log();
@@ -201,22 +201,32 @@ impl Check<'_> {
     }
 
     /// The hidden pool that serves `pm.status_listen`. Without a path the status page moves to `/`.
-    fn status_pool(&mut self) -> Option<Candidate> {
+    fn status_pool(&mut self, index: usize) -> Option<Pool> {
         let listen = self.pool.pm_status_listen.clone()?;
-        let path = self.pool.pm_status_path.get_or_insert_with(|| b"/".to_vec()).clone();
+        self.pool.pm_status_path.get_or_insert_with(|| b"/".to_vec());
         let pool = &*self.pool;
-        let status = Pool {
+        Some(Pool {
             name: [pool.name.as_slice(), b"_status"].concat(),
             listen,
+            listen_owner: pool.listen_owner.clone(),
+            listen_group: pool.listen_group.clone(),
+            listen_mode: pool.listen_mode.clone(),
+            listen_acl_users: pool.listen_acl_users.clone(),
+            listen_acl_groups: pool.listen_acl_groups.clone(),
+            listen_allowed_clients: pool.listen_allowed_clients.clone(),
             user: pool.user.clone(),
             group: pool.group.clone(),
             pm: ProcessManager::Ondemand,
             pm_max_children: 2,
-            pm_status_path: Some(path),
+            pm_status_path: pool.pm_status_path.clone(),
+            ping_path: pool.ping_path.clone(),
+            ping_response: pool.ping_response.clone(),
+            php_binary: pool.php_binary.clone(),
+            php_startup_user: pool.php_startup_user,
             places: pool.places.get("pm.status_listen").map(|p| ("listen", p.clone())).into_iter().collect(),
+            status_of: Some(index),
             ..Pool::default()
-        };
-        Some(Candidate { pool: status, is_status_pool: true })
+        })
     }
 
     fn status_path(&mut self, is_status_pool: bool) -> Result<(), Fatal> {

@@ -53,6 +53,13 @@ extern bool cornac_is_worker;
 
 /* sapi.c */
 void cornac_hook_environment(void);
+/* The headers PHP holds, until the next call. */
+size_t cornac_header_lines(sapi_headers_struct *headers, const struct shim_text **lines);
+
+/* pages.c: ping and status */
+void cornac_answer_ping(void);
+void cornac_answer_status(void);
+
 /* Logs, also to the web server; what it returns says whether that is still there. */
 int cornac_log_quietly(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same, and ends the script if the web server is gone: only while a request is active in PHP. */

@@ -102,7 +102,26 @@ static void respond(const struct shim_request *request)
 	case SHIM_RUN:
 		run_script();
 		break;
+	case SHIM_PING:
+		zend_try {
+			cornac_answer_ping();
+		} zend_end_try();
+		break;
+	case SHIM_STATUS:
+		zend_try {
+			cornac_answer_status();
+		} zend_end_try();
+		break;
 	}
+}
+
+static void tell_end(const struct shim_request *request)
+{
+	const struct shim_text *headers = NULL;
+	size_t count = request->logs_headers ? cornac_header_lines(&SG(sapi_headers), &headers) : 0;
+
+	cornac_calls->script_ended(request->request, SG(sapi_headers).http_response_code,
+		zend_memory_peak_usage(true), headers, count);
 }
 
 static void drop_script_path(void)
@@ -148,8 +167,7 @@ enum shim_outcome shim_request_run(const struct shim_request *request)
 			started = true;
 			keep_signal_handlers();
 			respond(request);
-			cornac_calls->script_ended(request->request, SG(sapi_headers).http_response_code,
-				zend_memory_peak_usage(true));
+			tell_end(request);
 			drop_script_path();
 			php_request_shutdown(NULL);
 			cornac_request_ini_end();

@@ -90,7 +90,7 @@ static char *get_env(const char *name, size_t length)
 static struct shim_text *lines;
 static size_t lines_room;
 
-static size_t collect_lines(sapi_headers_struct *headers)
+size_t cornac_header_lines(sapi_headers_struct *headers, const struct shim_text **collected)
 {
 	size_t count = 0;
 	zend_llist_position position;
@@ -109,6 +109,7 @@ static size_t collect_lines(sapi_headers_struct *headers)
 			header = zend_llist_get_next_ex(&headers->headers, &position)) {
 		lines[count++] = (struct shim_text) {header->header, header->header_len};
 	}
+	*collected = lines;
 	return count;
 }
 
@@ -121,11 +122,10 @@ static int send_headers(sapi_headers_struct *headers)
 	struct shim_head head = {
 		.status = headers->http_response_code,
 		.status_line = {status_line, status_line ? strlen(status_line) : 0},
-		.line_count = collect_lines(headers),
 		.nph = cornac_settings.nph,
 		.rfc2616_headers = cornac_settings.rfc2616_headers,
 	};
-	head.lines = lines;
+	head.line_count = cornac_header_lines(headers, &head.lines);
 	if (cornac_calls->head(context(), &head) == SHIM_ABORTED) {
 		php_handle_aborted_connection();
 	}

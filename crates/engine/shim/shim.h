@@ -61,6 +61,15 @@ struct shim_slot {
 	struct shim_text state, method, uri, query, user, script;
 };
 
+/* Words in the query of a status page; as observe::status has them. */
+#define SHIM_STATUS_WORDS {"html", "xml", "json", "openmetrics", "full"}
+
+/* The status page; its texts live until the next call. */
+struct shim_page {
+	struct shim_text content_type; /* a whole header */
+	struct shim_text body;
+};
+
 /* What Rust does for PHP. `request` is the pointer given to shim_request_run. */
 struct shim_calls {
 	int64_t (*write)(void *request, const char *data, size_t length);
@@ -75,9 +84,13 @@ struct shim_calls {
 	 * request. */
 	void (*request_started)(void *request, const char *user, const char *uri, const char *script, bool retire);
 	void (*script_starting)(void *request);
-	void (*script_ended)(void *request, int status, uint64_t peak_memory);
+	/* The headers are the response's, if the request says that they are logged. */
+	void (*script_ended)(void *request, int status, uint64_t peak_memory, const struct shim_text *headers,
+		size_t header_count);
 	bool (*status)(struct shim_status *status); /* false outside a worker */
 	void (*slot)(size_t index, struct shim_slot *slot);
+	/* Which words are in the query, and whether PHP's character set is UTF-8; false outside a worker. */
+	bool (*status_page)(uint32_t words, bool utf8, struct shim_page *page);
 };
 
 /* ---- host.c: is this executable a PHP that this engine was built for? ---- */
@@ -146,7 +159,7 @@ bool shim_path_resolves(const char *path);
 
 /* ---- request.c: one request ---- */
 
-enum shim_verdict { SHIM_RUN, SHIM_NOT_FOUND, SHIM_DENIED };
+enum shim_verdict { SHIM_RUN, SHIM_NOT_FOUND, SHIM_DENIED, SHIM_PING, SHIM_STATUS };
 
 struct shim_request {
 	void *request;             /* handed back in every upcall; not NULL */
@@ -167,6 +180,8 @@ struct shim_request {
 	const char *document_root;
 	const char *server_name;
 	int64_t content_length;
+	struct shim_text ping_response;
+	bool logs_headers;         /* script_ended gets the response's headers */
 };
 
 enum shim_outcome {

@@ -34,6 +34,9 @@ struct ForkServer {
     master: &'static Channel,
     board: &'static Board,
     listener: RawFd,
+    /// The scoreboard of the status page, where it is not ours.
+    shown: Option<&'static Board>,
+    access_log: Option<OwnedFd>,
     /// Tells of children that ended.
     signals: SignalFd,
     /// Process id and slot of each worker.
@@ -72,6 +75,9 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
     confine::set_dumpable(spec.dumpable);
     drop(inherited(fds::ENGINE));
     let board = Board::open(inherited(fds::BOARD)).map_err(|error| unusable(error.to_string()))?;
+    let shown = spec.shows_other_board.then(|| Board::open(inherited(fds::STATUS_BOARD))).transpose();
+    let shown = shown.map_err(|error| unusable(error.to_string()))?;
+    let access_log = spec.access_log.as_ref().map(|_| inherited(fds::ACCESS_LOG));
     let listener = inherited(fds::LISTENER);
     if spec.wakes {
         // Stays open under its number, for the workers.
@@ -98,6 +104,8 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
         master,
         board: Box::leak(Box::new(board)),
         listener: listener.into_raw_fd(),
+        shown: shown.map(|board| &*Box::leak(Box::new(board))),
+        access_log,
         signals: watch_children().map_err(|errno| unusable(errno.to_string()))?,
         children: Vec::new(),
     })
@@ -201,6 +209,8 @@ fn set_environment(spec: &PoolSpec) {
             entry::set_variable(OsStr::from_bytes(name), OsString::from_vec(value.clone()));
         }
     }
+    // The master's time zone goes with its environment, as with php-fpm.
+    sys::local_time::read_zone();
 }
 
 /// Extensions write out what they hold; one that hangs there must not keep the process alive.
@@ -240,8 +250,10 @@ impl ForkServer {
     fn obey(&mut self, buffer: &mut [u8]) -> bool {
         match self.master.try_receive_fds(buffer) {
             Ok(Received::Message(length, fds)) => {
-                if let Ok(Order::Fork { slot }) = decode(&buffer[..length]) {
-                    self.fork(slot, fds);
+                match decode(&buffer[..length]) {
+                    Ok(Order::Fork { slot }) => self.fork(slot, fds),
+                    Ok(Order::UseAccessLog) => self.access_log = fds.into_iter().next(),
+                    Err(_) => {}
                 }
                 true
             }
@@ -274,8 +286,14 @@ impl ForkServer {
             unsafe { libc::close(fd) };
         }
         log::to_stderr();
-        let place = Place { spec: self.spec, slot: &self.board.slots()[slot as usize], board: self.board };
-        worker::live(place, self.listener, output)
+        let place = Place {
+            spec: self.spec,
+            slot: &self.board.slots()[slot as usize],
+            board: self.board,
+            shown: self.shown.unwrap_or(self.board),
+            listener: self.listener,
+        };
+        worker::live(place, self.access_log.as_ref().map(AsRawFd::as_raw_fd), output)
     }
 
     fn reap(&mut self) {
@@ -291,7 +309,7 @@ impl ForkServer {
                 continue;
             };
             let (_, slot) = self.children.swap_remove(index);
-            self.board.slots()[slot as usize].vacate();
+            self.board.vacate(&self.board.slots()[slot as usize]);
             report(self.master, &Report::Exited { slot, pid: pid as u32, status });
         }
     }

@@ -88,6 +88,13 @@ pub(crate) struct SlotStatus {
     pub(crate) script: Text,
 }
 
+/// The status page.
+#[repr(C)]
+pub(crate) struct Page {
+    pub(crate) content_type: Text,
+    pub(crate) body: Text,
+}
+
 /// Result of an upcall that notices a vanished peer.
 pub(crate) const ABORTED: c_int = -1;
 /// The reply had been ended before.
@@ -115,9 +122,12 @@ pub(crate) struct Calls {
     /// another request.
     pub(crate) request_started: extern "C" fn(*mut c_void, *const c_char, *const c_char, *const c_char, bool),
     pub(crate) script_starting: extern "C" fn(*mut c_void),
-    pub(crate) script_ended: extern "C" fn(*mut c_void, c_int, u64),
+    /// Response code, peak memory in bytes, and the response's headers if they are logged.
+    pub(crate) script_ended: extern "C" fn(*mut c_void, c_int, u64, *const Text, usize),
     pub(crate) status: extern "C" fn(*mut Status) -> bool,
     pub(crate) slot: extern "C" fn(usize, *mut SlotStatus),
+    /// The words of `observe::status::WORDS` that are in the query, one bit each; PHP's character set is UTF-8.
+    pub(crate) status_page: extern "C" fn(u32, bool, *mut Page) -> bool,
 }
 
 #[repr(C)]
@@ -146,6 +156,8 @@ pub(crate) enum Verdict {
     Run,
     NotFound,
     Denied,
+    Ping,
+    Status,
 }
 
 /// A request as PHP gets it. The texts are NUL-terminated or null and stay until it is over.
@@ -168,6 +180,9 @@ pub(crate) struct Request {
     pub(crate) document_root: *const c_char,
     pub(crate) server_name: *const c_char,
     pub(crate) content_length: i64,
+    pub(crate) ping_response: Text,
+    /// `script_ended` gets the response's headers.
+    pub(crate) logs_headers: bool,
 }
 
 /// What became of a request. Made by C alone.

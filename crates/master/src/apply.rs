@@ -27,7 +27,10 @@ impl Supervisor {
                     worker.signal(signal);
                 }
             }
-            Action::Look(pool) => self.look(pool, Why::Tick),
+            Action::Look(pool) => {
+                self.sample_queue(pool);
+                self.look(pool, Why::Tick);
+            }
             Action::Arm { pool, occupied } => self.arm(pool, occupied),
             Action::WatchQueue(pool) => self.watch_queue(pool),
             Action::CountSaturation(pool) => self.count_saturation(pool),
@@ -126,11 +129,8 @@ impl Supervisor {
                 }
             }
         }
-        if let Err(error) = self.log.announce(self.log_to_stderr) {
-            let cause = crate::log::errno_text(&error);
-            self.log
-                .write(Level::Warning, format!("failed to tie stderr fd with error_log fd: dup2(): {cause}"));
-        }
+        self.log.announce(self.log_to_stderr);
+        self.tie_stderr();
         self.log.write(Level::Notice, format!("fpm is running, pid {}", std::process::id()));
         if let Some(launcher) = self.launcher.take() {
             self.log.write(Level::Debug, "Sending \"1\" (OK) to parent");
@@ -142,7 +142,16 @@ impl Supervisor {
         self.feed(Event::Announced);
     }
 
+    fn tie_stderr(&mut self) {
+        if let Err(error) = self.log.tie_stderr() {
+            let cause = crate::log::errno_text(&error);
+            self.log
+                .write(Level::Warning, format!("failed to tie stderr fd with error_log fd: dup2(): {cause}"));
+        }
+    }
+
     fn reopen_logs(&mut self) {
+        self.log.restore_stderr();
         match self.log.reopen() {
             Ok(()) => self.log.write(Level::Notice, "error log file re-opened"),
             Err(diagnostic) => {
@@ -150,6 +159,8 @@ impl Supervisor {
                 self.log.write(Level::Error, "unable to re-opened error log file");
             }
         }
+        self.reopen_access_logs();
+        self.tie_stderr();
     }
 
     /// The start failed: nothing is left running, and nothing of ours stays behind.

@@ -121,7 +121,8 @@ impl Supervisor {
             }
             capture.finish(worker.pid, &mut self.log);
         }
-        self.pools[pool].board.slots()[slot as usize].vacate();
+        let board = &self.pools[pool].board;
+        board.vacate(&board.slots()[slot as usize]);
     }
 
     /// php-fpm warns of these. It never sees the orphans of scripts, which come to us because we adopt orphans.

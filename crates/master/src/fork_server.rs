@@ -74,6 +74,8 @@ fn attempt(
         (spec.as_fd(), fds::SPEC),
         (library.as_fd(), fds::ENGINE),
     ];
+    open.extend(pool.access_log.as_ref().map(|log| (log.as_fd(), fds::ACCESS_LOG)));
+    open.extend(pool.shown_board.as_ref().map(|board| (board.as_fd(), fds::STATUS_BOARD)));
     open.extend(pool.wake.as_ref().map(|wake| (wake.as_fd(), fds::WAKE)));
     let pid = spawn::spawn(&Program {
         path: &path,

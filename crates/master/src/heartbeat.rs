@@ -76,9 +76,9 @@ mod tests {
     fn seen(stage: Stage, started_us: u64, now_ms: u64) -> Option<(Progress, u64)> {
         let (_fd, board) = Board::create(b"www", 0, 1, 0).unwrap();
         let slot = &board.slots()[0];
-        slot.occupy(5, 0);
-        slot.begin_request(started_us);
-        slot.enter(stage);
+        board.occupy(slot, 5, 0);
+        board.begin_request(slot, started_us);
+        board.enter(slot, stage);
         let ongoing = describe(0, 5, slot.view(), Duration::from_millis(now_ms))?;
         Some((ongoing.progress, ongoing.elapsed.as_millis() as u64))
     }

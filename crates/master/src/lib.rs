@@ -5,6 +5,7 @@
 //! what they act with.
 #![forbid(unsafe_code)]
 
+mod access_log;
 mod apply;
 mod capture;
 mod children;
@@ -18,6 +19,7 @@ mod look;
 pub mod php;
 mod pid_file;
 mod pool;
+mod queue;
 mod settings;
 mod slow_log;
 mod socket;

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ pub(crate) struct Log {
     to_stderr: bool,
     /// Places and hints of diagnostics are shown on stderr.
     explains: bool,
+    /// Stderr as we were started with, for access logs that go there.
+    stderr: Option<OwnedFd>,
 }
 
 impl Default for Log {
@@ -46,14 +49,22 @@ impl Default for Log {
             announced: false,
             to_stderr: true,
             explains: false,
+            stderr: None,
         }
     }
 }
 
-/// Opens a log file as php-fpm does: append, mode 0600 when it is new.
+/// Opens a log file as php-fpm does: append, mode 0600 when it is new. Our own stderr is written to as it is where it
+/// cannot be opened: it may be a socket, or the terminal or pipe of another user.
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
-    File::options().append(true).create(true).mode(0o600).open(path)
+    let opened = File::options().append(true).create(true).mode(0o600).open(path);
+    opened.or_else(|error| match STDERR_NAMES.iter().any(|name| path == Path::new(name)) {
+        true => Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
+        false => Err(error),
+    })
 }
+
+const STDERR_NAMES: [&str; 3] = ["/proc/self/fd/2", "/dev/stderr", "/dev/fd/2"];
 
 impl Log {
     /// Lines below `level` vanish; `limit` is `log_limit`, at least 512.
@@ -69,14 +80,26 @@ impl Log {
         self.target = Target::Syslog(syslog);
     }
 
-    /// From now on lines go to one place; when that is the target, our stderr goes there too.
-    pub(crate) fn announce(&mut self, to_stderr: bool) -> io::Result<()> {
-        self.to_stderr = to_stderr || matches!(self.target, Target::None);
-        self.announced = true;
-        self.tie_stderr()
+    /// Remembers what stderr is: in the foreground, as php-fpm does.
+    pub(crate) fn keep_stderr(&mut self) {
+        self.stderr = io::stderr().as_fd().try_clone_to_owned().ok();
     }
 
-    fn tie_stderr(&self) -> io::Result<()> {
+    /// Until `tie_stderr` it is again what we were started with, so that it may be opened by its name.
+    pub(crate) fn restore_stderr(&self) {
+        if let Some(stderr) = &self.stderr {
+            let _ = sys::stdio::redirect_stderr(stderr);
+        }
+    }
+
+    /// From now on lines go to one place.
+    pub(crate) fn announce(&mut self, to_stderr: bool) {
+        self.to_stderr = to_stderr || matches!(self.target, Target::None);
+        self.announced = true;
+    }
+
+    /// When lines go to the target alone, what else is written to our stderr goes there too.
+    pub(crate) fn tie_stderr(&self) -> io::Result<()> {
         match &self.target {
             _ if self.to_stderr || !self.announced => Ok(()),
             Target::File { file, .. } => sys::stdio::redirect_stderr(file),
@@ -90,10 +113,7 @@ impl Log {
         let Target::File { file, path } = &mut self.target else { return Ok(()) };
         *file = open_file(path)
             .map_err(|error| Diagnostic::new(Level::Error, cannot_open(path, &error).into_bytes()))?;
-        self.tie_stderr().map_err(|error| {
-            let text = format!("failed to tie stderr fd with error_log fd: dup2(): {}", errno_text(&error));
-            Diagnostic::new(Level::Warning, text)
-        })
+        Ok(())
     }
 
     /// Writes one line.

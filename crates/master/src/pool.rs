@@ -1,6 +1,7 @@
 //! A pool as the master holds it: what its fork server needs, and what runs of it now.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::PipeReader;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -37,10 +38,15 @@ pub(crate) struct Pool {
     pub(crate) socket: Socket,
     pub(crate) board_fd: OwnedFd,
     pub(crate) board: Board,
+    /// The scoreboard of the pool whose status page this one serves.
+    pub(crate) shown_board: Option<OwnedFd>,
+    pub(crate) access_log: Option<File>,
     /// Workers wake us by it; unless there are always as many.
     pub(crate) wake: Option<EventFd>,
     /// The poller knows the listening socket.
     pub(crate) queue_watched: bool,
+    /// It has been said that the queue's length cannot be found out.
+    pub(crate) queue_unknown: bool,
     pub(crate) server: Option<ForkServer>,
     pub(crate) tracing: Tracing,
     /// By slot; from the order on.

@@ -36,5 +36,5 @@ pub(crate) fn pool_settings(pool: &config::Pool) -> PoolSettings {
             idle_timeout: pool.pm_process_idle_timeout.duration().unwrap_or_default(),
         },
     };
-    PoolSettings { name: shown_name(&pool.name), manager, is_status: false }
+    PoolSettings { name: shown_name(&pool.name), manager, is_status: pool.status_of.is_some() }
 }

@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use board::message::{IniEntry, PhpOptions, PoolSpec};
+use board::message::{AccessLog, IniEntry, PhpOptions, Ping, PoolSpec};
 use config::{Global, Level, Pool, ProcessManager, StartupUser};
 
 use crate::identity::Identity;
@@ -37,10 +37,25 @@ pub(crate) fn describe(pool: &Pool, identity: &Identity, tcp: bool, around: &Sur
         tcp,
         capture_output: pool.catch_workers_output,
         read_timeout_ms: pool.request_read_timeout.duration().map_or(0, |time| time.as_millis() as u64),
+        access_log: access_log(pool),
+        status_path: pool.pm_status_path.clone(),
+        shows_other_board: pool.status_of.is_some(),
+        ping: ping(pool),
         log_limit: u32::try_from(around.global.log_limit).unwrap_or(0),
         wakes: pool.pm != ProcessManager::Static,
         log_level: around.global.log_level.unwrap_or(Level::Notice).number(),
     }
+}
+
+fn access_log(pool: &Pool) -> Option<AccessLog> {
+    pool.access_log.as_ref().map(|_| AccessLog {
+        format: pool.access_format.clone(),
+        suppressed: pool.access_suppress_path.clone(),
+    })
+}
+
+fn ping(pool: &Pool) -> Option<Ping> {
+    Some(Ping { path: pool.ping_path.clone()?, response: pool.ping_response.clone()? })
 }
 
 fn ini(pool: &Pool) -> Vec<IniEntry> {

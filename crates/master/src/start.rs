@@ -1,6 +1,7 @@
 //! The way up, a list of steps in php-fpm's order: configuration, PHP and engine, limits, background, identities,
 //! scoreboards, sockets. Then the supervisor takes over. What fails is said, and nothing is left behind.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -24,7 +25,7 @@ use crate::settings::{pool_settings, settings};
 use crate::socket::{self, Socket};
 use crate::spec::{self, Surroundings};
 use crate::supervisor::{Poller, SIGNALS, Source, Supervisor};
-use crate::{Invocation, exit_code, heartbeat, php};
+use crate::{Invocation, access_log, exit_code, heartbeat, php};
 
 /// How long the launcher waits for the master: longer than any start-up of PHP may take, which php-fpm has behind it
 /// when its launcher begins to wait its 10 s.
@@ -70,7 +71,9 @@ fn bring_up(invocation: &Invocation, config: Config, mut log: Log, launcher: &mu
         Ok(parts) => parts,
         Err(diagnostic) => return Up::Failed(log, diagnostic),
     };
-    if config.global.daemonize {
+    if !config.global.daemonize {
+        log.keep_stderr();
+    } else {
         match go_to_background(&mut log) {
             Ok(Ok(pipe)) => *launcher = Some(pipe),
             Ok(Err(code)) => return Up::Launcher(code),
@@ -91,7 +94,7 @@ fn bring_up(invocation: &Invocation, config: Config, mut log: Log, launcher: &mu
         Err(diagnostic) => return Up::Failed(log, diagnostic),
     };
     title::set(format!("php-fpm: master process ({})", invocation.config.display()).as_bytes());
-    Up::Running(Box::new(Supervisor {
+    let mut supervisor = Box::new(Supervisor {
         log,
         plan: Plan::new(settings(&config)),
         timeouts: Timeouts::new(
@@ -107,7 +110,9 @@ fn bring_up(invocation: &Invocation, config: Config, mut log: Log, launcher: &mu
         log_to_stderr,
         events: Default::default(),
         outcome: None,
-    }))
+    });
+    supervisor.sample_queues();
+    Up::Running(supervisor)
 }
 
 /// What must be installed.
@@ -220,7 +225,7 @@ fn open_pools(
         master_pid: std::process::id(),
         env: &env,
     };
-    let mut pools = Vec::new();
+    let mut pools: Vec<Pool> = Vec::new();
     let members = config.pools.iter().zip(identities).zip(boards).zip(sockets).zip(&parts.executables);
     for ((((pool, identity), (board_fd, board)), socket), executable) in members {
         let described = spec::describe(pool, &identity, socket.is_tcp(), &around);
@@ -236,6 +241,9 @@ fn open_pools(
             socket,
             board_fd,
             board,
+            shown_board: shown_board(pool, &pools)?,
+            access_log: access_log::open(pool, log)?,
+            queue_unknown: false,
             wake: wake(pool)?,
             queue_watched: false,
             server: None,
@@ -253,6 +261,13 @@ fn rights(identity: Identity, described: &board::PoolSpec) -> Option<Rights> {
     Some(Rights { uid, gid, groups, keep_chroot: described.chroot.is_some() })
 }
 
+/// The pool whose status page this one serves stands before it.
+fn shown_board(pool: &config::Pool, before: &[Pool]) -> Result<Option<OwnedFd>, Diagnostic> {
+    let shown = pool.status_of.and_then(|index| before.get(index));
+    let copy = shown.map(|shown| shown.board_fd.try_clone()).transpose();
+    copy.map_err(|source| system_error("dup", &source))
+}
+
 /// A pool with always as many workers needs no waking.
 fn wake(pool: &config::Pool) -> Result<Option<EventFd>, Diagnostic> {
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
@@ -260,7 +275,7 @@ fn wake(pool: &config::Pool) -> Result<Option<EventFd>, Diagnostic> {
     wanted.transpose().map_err(|errno| system_error("eventfd", &errno.into()))
 }
 
-fn make_board(pool: &config::Pool) -> Result<(std::os::fd::OwnedFd, Board), Diagnostic> {
+fn make_board(pool: &config::Pool) -> Result<(OwnedFd, Board), Diagnostic> {
     let kind = match pool.pm {
         ProcessManager::Static => 0,
         ProcessManager::Dynamic => 1,
@@ -294,7 +309,7 @@ fn open_sockets(config: &Config, log: &mut Log) -> Result<Vec<Socket>, Diagnosti
 fn watch_wakes(poller: &Poller, pools: &[Pool]) -> Result<(), Diagnostic> {
     for (id, pool) in pools.iter().enumerate() {
         if let Some(wake) = &pool.wake {
-            poller.watch_once(wake, Source::Wake(id)).map_err(|source| system_error("epoll_ctl", &source))?;
+            poller.watch(wake, Source::Wake(id)).map_err(|source| system_error("epoll_ctl", &source))?;
         }
     }
     Ok(())

@@ -8,12 +8,6 @@ mod openmetrics;
 
 use fields::{Value, pool_fields, worker_fields};
 
-/// The response head's lines that all forms have, and the ping page too.
-pub const NEVER_CACHED: [&str; 2] = [
-    "Expires: Thu, 01 Jan 1970 00:00:00 GMT",
-    "Cache-Control: no-cache, no-store, must-revalidate, max-age=0",
-];
-
 /// The words a query may hold, in the order in which they win; the last one asks for the workers too. A variable
 /// whose name is the beginning of a word means that word.
 pub const WORDS: [&str; 5] = ["html", "xml", "json", "openmetrics", "full"];

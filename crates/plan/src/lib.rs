@@ -153,6 +153,8 @@ pub enum Event {
         /// What it says.
         look: Look,
     },
+    /// The access logs are new files: workers hold the old ones.
+    AccessLogsReopened,
     /// A signal to the master.
     Asked(Request),
     /// `next_deadline` has passed (too early is harmless).
@@ -210,7 +212,7 @@ pub enum Action {
     },
     /// All fork servers are up: write the pid file, announce the start, then feed `Announced`.
     Announce,
-    /// Open the error log again.
+    /// Open the logs again, and feed `AccessLogsReopened` if there are access logs.
     ReopenLogs,
     /// The start failed: leave nothing behind and end.
     Fail {
@@ -280,6 +282,7 @@ impl Plan {
             }
             Event::WorkerLost { pool, slot } => drop(self.pools[pool].remove(slot)),
             Event::Looked { pool, why, look } => self.looked(pool, why, &look, now),
+            Event::AccessLogsReopened => self.recycle(),
             Event::Asked(request) => self.asked(request, now),
             Event::DeadlineReached => {
                 self.check_servers(now);

@@ -23,6 +23,8 @@ pub(crate) struct Worker {
     pub(crate) adopted: bool,
     /// It has been asked to finish because others took over.
     pub(crate) released: bool,
+    /// It was ordered before something it holds became old, and has to finish as soon as it is there.
+    pub(crate) outdated: bool,
     /// It was idle and not needed: the last signal that told it to end.
     pub(crate) dismissed: Option<i32>,
 }
@@ -82,6 +84,10 @@ impl Pool {
 
     pub(crate) fn workers(&self) -> impl Iterator<Item = (u32, &Worker)> {
         (0u32..).zip(&self.slots).filter_map(|(slot, worker)| Some((slot, worker.as_ref()?)))
+    }
+
+    pub(crate) fn workers_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
+        self.slots.iter_mut().flatten()
     }
 
     pub(crate) fn worker(&self, slot: u32) -> Option<&Worker> {

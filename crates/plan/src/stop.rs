@@ -83,7 +83,7 @@ impl Plan {
         }
     }
 
-    fn signal_all(&mut self, signal: i32) {
+    pub(crate) fn signal_all(&mut self, signal: i32) {
         let mut alive = 0;
         for pool in 0..self.pools.len() {
             let slots: Vec<u32> = self.pools[pool].workers().map(|(slot, _)| slot).collect();

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use config::Level;
 
 use crate::exit::Exit;
-use crate::pool::Worker;
-use crate::{Action, Phase, Plan, PoolId};
+use crate::pool::{Pool, Worker};
+use crate::{Action, Phase, Plan, PoolId, SIGQUIT};
 
 /// A worker that ends by itself before this age, and not cleanly, counts as crashed at birth.
 const INFANCY: Duration = Duration::from_secs(1);
@@ -51,6 +51,7 @@ impl Plan {
             replacement,
             adopted: false,
             released: false,
+            outdated: false,
             dismissed: None,
         });
         self.actions.push(Action::ForkWorker { pool, slot });
@@ -60,6 +61,7 @@ impl Plan {
         let Some(Some(worker)) = self.pools[pool].slots.get_mut(slot as usize) else { return };
         (worker.pid, worker.born) = (Some(pid), now);
         let level = if worker.replacement { Level::Notice } else { Level::Debug };
+        let outdated = worker.outdated;
         self.pools[pool].manager.newcomer();
         self.log_pool(pool, level, format!("child {pid} started"));
         self.release_adopted(pool);
@@ -67,7 +69,16 @@ impl Plan {
             && let Some(signal) = stop.last_signal
         {
             self.signal_worker(pool, slot, signal);
+        } else if outdated {
+            self.signal_worker(pool, slot, SIGQUIT);
         }
+    }
+
+    /// All workers finish and are replaced: they hold what is old by now. php-fpm, too, means those of all pools.
+    pub(crate) fn recycle(&mut self) {
+        self.signal_all(SIGQUIT);
+        let ordered = self.pools.iter_mut().flat_map(Pool::workers_mut).filter(|worker| worker.pid.is_none());
+        ordered.for_each(|worker| worker.outdated = true);
     }
 
     pub(crate) fn fork_failed(&mut self, pool: PoolId, slot: u32, cause: &str, now: Instant) {

@@ -1,15 +1,14 @@
 //! The pool's listening socket, which all its workers accept on: the kernel wakes one of them for each
 //! connection. Peers outside `listen.allowed_clients` are dropped at once.
 
-use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv6Addr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ptr;
 
-use board::message::PoolSpec;
 use board::scoreboard::Stage;
 use nix::errno::Errno;
 use nix::poll::{PollFlags, PollTimeout};
-use nix::sys::socket::{SockaddrStorage, getpeername};
 
 use super::connection::{Connection, Gone, poll_raw};
 use super::{Place, quit};
@@ -22,14 +21,15 @@ const LOOKS: u32 = 20;
 
 pub(super) struct Listener {
     fd: RawFd,
-    tcp: bool,
+    /// Peers have addresses that somebody wants to know.
+    asks_address: bool,
     allowed: Option<Vec<IpAddr>>,
 }
 
 /// What `accept` brought.
 pub(super) enum Accepted {
-    /// A connection, and whether it is TCP.
-    Peer(OwnedFd, bool),
+    /// A connection, and where it comes from, if that is asked for.
+    Peer(OwnedFd, Option<IpAddr>),
     /// A connection that was closed again, or none after all.
     Dropped,
     /// This worker has to end.
@@ -38,7 +38,8 @@ pub(super) enum Accepted {
 
 impl Listener {
     /// A configuration that allows nobody gets a line in the log.
-    pub(super) fn new(fd: RawFd, spec: &PoolSpec) -> Listener {
+    pub(super) fn new(place: Place, shows_peer: bool) -> Listener {
+        let Place { spec, listener: fd, .. } = place;
         let allowed = match &spec.allowed_clients {
             Some(clients) if spec.tcp => Some(parse_allowed(clients)),
             _ => None,
@@ -46,20 +47,28 @@ impl Listener {
         if allowed.as_ref().is_some_and(Vec::is_empty) {
             log::write(Level::Error, b"There are no allowed addresses");
         }
-        Listener { fd, tcp: spec.tcp, allowed }
+        let asks_address = spec.tcp && (allowed.is_some() || shows_peer);
+        Listener { fd, asks_address, allowed }
     }
 
     /// Waits for the next connection.
     pub(super) fn accept(&self) -> Accepted {
-        // SAFETY: the peer's address is not asked for, so no pointer is used.
-        let fd =
-            unsafe { libc::accept4(self.fd, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC) };
+        let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+        let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        let (place, room): (*mut libc::sockaddr, *mut libc::socklen_t) = match self.asks_address {
+            true => (address.as_mut_ptr().cast(), &mut length),
+            false => (ptr::null_mut(), ptr::null_mut()),
+        };
+        // SAFETY: either both pointers are null, or the first leads to as many bytes as the second says.
+        let fd = unsafe { libc::accept4(self.fd, place, room, libc::SOCK_CLOEXEC) };
         if fd < 0 {
             return self.accept_failed(Errno::last());
         }
         // SAFETY: the kernel just created the descriptor for us.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        if self.is_allowed(&socket) { Accepted::Peer(socket, self.tcp) } else { Accepted::Dropped }
+        // SAFETY: all zero bytes are an address too, of no family; the kernel has filled it in if it was asked.
+        let peer = ip_address(unsafe { address.assume_init_ref() });
+        if self.is_allowed(peer) { Accepted::Peer(socket, peer) } else { Accepted::Dropped }
     }
 
     fn accept_failed(&self, errno: Errno) -> Accepted {
@@ -85,10 +94,10 @@ impl Listener {
         }
     }
 
-    fn is_allowed(&self, socket: &OwnedFd) -> bool {
+    fn is_allowed(&self, peer: Option<IpAddr>) -> bool {
         let Some(allowed) = &self.allowed else { return true };
-        let Ok(peer) = peer_address(socket) else { return false };
-        if allowed.contains(&unmapped(peer)) {
+        let Some(peer) = peer else { return false };
+        if allowed.contains(&peer) {
             return true;
         }
         let line = format!("Connection disallowed: IP address '{peer}' has been dropped.");
@@ -155,11 +164,20 @@ fn unmapped(address: IpAddr) -> IpAddr {
     }
 }
 
-fn peer_address(socket: &OwnedFd) -> io::Result<IpAddr> {
-    let address: SockaddrStorage = getpeername(socket.as_raw_fd())?;
-    if let Some(v4) = address.as_sockaddr_in() {
-        return Ok(IpAddr::V4(v4.ip()));
+/// An IPv4 address that came in IPv6's form is shown, and compared, as what it is.
+fn ip_address(address: &libc::sockaddr_storage) -> Option<IpAddr> {
+    let start: *const libc::sockaddr_storage = address;
+    match i32::from(address.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the storage is as large and as aligned as every address, and it says that it is one of these.
+            let v4 = unsafe { &*start.cast::<libc::sockaddr_in>() };
+            Some(IpAddr::V4(u32::from_be(v4.sin_addr.s_addr).into()))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above.
+            let v6 = unsafe { &*start.cast::<libc::sockaddr_in6>() };
+            Some(unmapped(IpAddr::V6(Ipv6Addr::from(v6.sin6_addr.s6_addr))))
+        }
+        _ => None,
     }
-    let v6 = address.as_sockaddr_in6().ok_or(io::ErrorKind::Unsupported)?;
-    Ok(unmapped(IpAddr::V6(Ipv6Addr::from(v6.ip().octets()))))
 }

@@ -5,6 +5,7 @@
 //! listener ─► connection ─► incoming ─► script ─► (shim) ─► upcalls ─► output ─► connection
 //! ```
 
+mod access;
 mod clock;
 mod connection;
 mod incoming;
@@ -17,8 +18,8 @@ mod status;
 mod upcalls;
 
 use std::ffi::{c_int, c_void};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use board::message::{PoolSpec, fds};
@@ -28,6 +29,7 @@ use crate::log::{self, Level};
 use crate::php::{self, Outcome};
 use crate::task::EXIT_SOFTWARE;
 use crate::title;
+use access::AccessLog;
 use connection::{Connection, Gone, Wait};
 use fastcgi::server::Begin;
 use incoming::Incoming;
@@ -39,12 +41,15 @@ pub(crate) use upcalls::CALLS;
 /// when the next request is on its way would lose that request.
 const SURELY_IDLE: Duration = Duration::from_secs(1);
 
-/// Where a worker lives: its pool and its slot.
+/// Where a worker lives: its pool, its slot, and what it is for.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) spec: &'static PoolSpec,
     pub(crate) board: &'static Board,
     pub(crate) slot: &'static Slot,
+    /// What the status page shows: ours, or that of the pool we show it for.
+    pub(crate) shown: &'static Board,
+    pub(crate) listener: RawFd,
 }
 
 /// One request and the connection it came on. Lives outside PHP's stack and is reset, not rebuilt.
@@ -54,6 +59,7 @@ pub(crate) struct Exchange {
     incoming: Incoming,
     output: Output,
     times: Times,
+    access: Option<AccessLog>,
     /// The connection stays open after the current request.
     keep: bool,
     /// Requests this worker has run.
@@ -79,23 +85,25 @@ enum Next {
 }
 
 /// A worker's whole life.
-pub(crate) fn live(place: Place, listener: RawFd, output: Vec<OwnedFd>) -> ! {
+pub(crate) fn live(place: Place, access_log: Option<RawFd>, output: Vec<OwnedFd>) -> ! {
     redirect_output(output);
     title::show(&[b"php-fpm: pool ", place.spec.pool.as_slice()].concat());
-    if quit::install(listener).is_err() {
+    if quit::install(place.listener).is_err() {
         leave(place, EXIT_SOFTWARE);
     }
     php::begin_worker();
-    status::remember(place.board);
+    status::remember(place);
     let pid = std::process::id();
-    place.slot.occupy(pid, clock::epoch_seconds());
-    let listener = Listener::new(listener, place.spec);
+    place.board.occupy(place.slot, pid, clock::epoch_seconds());
+    let access = access_log.and_then(|fd| AccessLog::new(fd, place.spec, pid));
+    let listener = Listener::new(place, access.as_ref().is_some_and(AccessLog::shows_peer));
     let exchange = Box::leak(Box::new(Exchange {
         place,
         connection: Connection::new(Duration::from_millis(place.spec.read_timeout_ms)),
         incoming: Incoming::default(),
         output: Output::default(),
         times: Times::default(),
+        access,
         keep: false,
         served: 0,
     }));
@@ -117,7 +125,7 @@ fn leave(place: Place, code: i32) -> ! {
     // SAFETY: SIGALRM's default action ends the process should an extension hang in its shutdown.
     unsafe { libc::alarm(5) };
     php::shut_down();
-    place.slot.vacate();
+    place.board.vacate(place.slot);
     // SAFETY: _exit runs no destructors, which belong to the fork server.
     unsafe { libc::_exit(code) }
 }
@@ -125,9 +133,9 @@ fn leave(place: Place, code: i32) -> ! {
 /// Serves until asked to end; returns the exit code.
 fn serve(exchange: &mut Exchange, listener: &Listener) -> i32 {
     loop {
-        exchange.place.slot.enter(Stage::Accepting);
+        exchange.place.enter(Stage::Accepting);
         match listener.accept() {
-            Accepted::Peer(socket, tcp) => exchange.open(socket, tcp),
+            Accepted::Peer(socket, address) => exchange.open(socket, address),
             Accepted::Dropped => continue,
             Accepted::Over => return 0,
         }
@@ -141,9 +149,13 @@ fn serve(exchange: &mut Exchange, listener: &Listener) -> i32 {
 }
 
 impl Place {
+    fn enter(self, stage: Stage) {
+        self.board.enter(self.slot, stage);
+    }
+
     /// The master is told when too few workers are left that wait for connections.
     fn occupy(self) {
-        self.slot.enter(Stage::Accepted);
+        self.enter(Stage::Accepted);
         if self.spec.wakes && self.board.header().occupy() {
             let one = 1_u64.to_ne_bytes();
             // SAFETY: the descriptor is this process's event counter, the buffer a number for it.
@@ -171,8 +183,11 @@ impl Exchange {
         quit::requested().then_some(0)
     }
 
-    fn open(&mut self, socket: OwnedFd, tcp: bool) {
-        self.connection.open(socket, tcp);
+    fn open(&mut self, socket: OwnedFd, peer: Option<IpAddr>) {
+        self.connection.open(socket, self.place.spec.tcp);
+        if let Some(access) = &mut self.access {
+            access.new_connection(peer);
+        }
         self.incoming.new_connection();
         self.keep = false;
     }
@@ -191,7 +206,7 @@ impl Exchange {
         self.output.begin(begin.request_id);
         self.connection.hurry_small_packets(self.keep);
         let outcome = self.run_php();
-        self.place.slot.enter(Stage::Finishing);
+        self.place.enter(Stage::Finishing);
         self.finish();
         log::end_of_request(self.place.spec.capture_output);
         self.incoming.end();
@@ -215,8 +230,10 @@ impl Exchange {
         };
         self.times.started = clock::monotonic_us();
         self.connection.start_deadline();
-        self.place.slot.begin_request(self.times.started);
-        self.place.board.header().accepted.fetch_add(1, Relaxed);
+        self.place.board.begin_request(self.place.slot, self.times.started);
+        if let Some(access) = &mut self.access {
+            access.begin();
+        }
         self.incoming.read_params(&mut self.connection)?;
         Ok(begin)
     }
@@ -225,7 +242,7 @@ impl Exchange {
     /// new one not for long.
     fn await_bytes(&mut self, listener: &Listener) -> Result<(), Gone> {
         if self.keep && self.incoming.is_idle() {
-            self.place.slot.enter(Stage::KeptIdle);
+            self.place.enter(Stage::KeptIdle);
             if self.connection.receive_kept(SURELY_IDLE)? {
                 return Ok(());
             }
@@ -235,12 +252,13 @@ impl Exchange {
     }
 
     fn run_php(&mut self) -> Outcome {
-        self.place.slot.enter(Stage::GettingInformation);
+        self.place.enter(Stage::GettingInformation);
         // PHP's messages about scripts it cannot open show what `errno` holds, and not every failure sets it.
         nix::errno::Errno::clear();
         let resolved = script::resolve(&mut self.incoming.params, self.place.spec);
         let context: *mut Exchange = self;
-        let request = resolved.request(&self.incoming.params, context.cast::<c_void>());
+        let mut request = resolved.request(&self.incoming.params, context.cast::<c_void>());
+        request.logs_headers = self.access.as_ref().is_some_and(AccessLog::shows_headers);
         // SAFETY: upcalls take the pointer for an `Exchange`, which `self` is; nothing of it is used here
         // until the call returns, and the texts lie in `incoming` and `resolved`, which upcalls only read.
         let outcome = unsafe { php::run(&request) };
@@ -259,7 +277,7 @@ impl Exchange {
             php::DONE => {
                 self.incoming.skip_rest(&mut self.connection);
                 self.connection.close(self.incoming.is_complete());
-                self.place.slot.enter(Stage::Finishing);
+                self.place.enter(Stage::Finishing);
             }
             php::ALREADY => {}
             _ => self.connection.abandon(),

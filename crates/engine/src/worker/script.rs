@@ -1,7 +1,7 @@
 //! Which script a request means: the rules are in the crate `cgi`, the file system is asked through PHP's
 //! realpath cache, and the result is what the shim gets.
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
@@ -10,7 +10,7 @@ use board::message::PoolSpec;
 use cgi::script::{Change, Files, extension_allowed};
 
 use super::params::Params;
-use crate::php::{self, Request, Verdict};
+use crate::php::{self, Request, Text, Verdict};
 use crate::task::c_string;
 
 /// A request whose script is known.
@@ -21,6 +21,7 @@ pub(super) struct Resolved {
     status: i32,
     /// Neither SCRIPT_FILENAME nor PATH_TRANSLATED came: PHP gets to know no more than the method.
     unnamed: bool,
+    ping_response: Text,
 }
 
 /// What PHP's realpath cache and the file system know.
@@ -37,7 +38,7 @@ impl Files for PhpFiles {
 }
 
 /// Applies the rules, corrects the parameters and decides whether the script may run.
-pub(super) fn resolve(params: &mut Params, spec: &PoolSpec) -> Resolved {
+pub(super) fn resolve(params: &mut Params, spec: &'static PoolSpec) -> Resolved {
     let settings = php::script_settings();
     let resolved = cgi::script::resolve(&*params, &settings, &PhpFiles);
     let script = resolved.script.as_deref().map(c_string);
@@ -58,18 +59,32 @@ pub(super) fn resolve(params: &mut Params, spec: &PoolSpec) -> Resolved {
         }
     }
     params.seal();
-    let verdict = match script.as_deref().map(std::ffi::CStr::to_bytes) {
+    let page = request_uri.as_deref().and_then(|uri| own_page(uri.to_bytes(), spec));
+    let verdict = page.unwrap_or_else(|| judge(script.as_deref(), spec));
+    let status = if not_found { 404 } else { 200 };
+    let response = spec.ping.as_ref().map_or(&b""[..], |ping| &ping.response);
+    Resolved { script, request_uri, verdict, status, unnamed, ping_response: Text::new(response) }
+}
+
+fn judge(script: Option<&CStr>, spec: &PoolSpec) -> Verdict {
+    match script.map(CStr::to_bytes) {
         None => Verdict::NotFound,
         Some(b"") if spec.limit_extensions.is_empty() => Verdict::NotFound,
         Some(path) if extension_allowed(path, &spec.limit_extensions) => Verdict::Run,
         Some(_) => Verdict::Denied,
-    };
-    let status = if not_found { 404 } else { 200 };
-    Resolved { script, request_uri, verdict, status, unnamed }
+    }
+}
+
+/// Ping and status pages are found by the request URI alone, whatever the script may be.
+fn own_page(uri: &[u8], spec: &PoolSpec) -> Option<Verdict> {
+    if spec.ping.as_ref().is_some_and(|ping| ping.path == uri) {
+        return Some(Verdict::Ping);
+    }
+    spec.status_path.as_ref().is_some_and(|path| path == uri).then_some(Verdict::Status)
 }
 
 impl Resolved {
-    /// The request for the shim. Its pointers lead into `self` and `params`.
+    /// The request for the shim. Its pointers lead into `self`, `params` and the pool's description.
     pub(super) fn request(&self, params: &Params, context: *mut c_void) -> Request {
         let optional = |text: &Option<CString>| text.as_ref().map_or(ptr::null(), |text| text.as_ptr());
         let named = |name: &[u8]| if self.unnamed { ptr::null() } else { params.c_value(name) };
@@ -94,6 +109,8 @@ impl Resolved {
             document_root: params.c_value(b"DOCUMENT_ROOT"),
             server_name: params.c_value(b"SERVER_NAME"),
             content_length: i64::try_from(cgi::content_length(content_length)).unwrap_or(i64::MAX),
+            ping_response: self.ping_response,
+            logs_headers: false,
         }
     }
 }

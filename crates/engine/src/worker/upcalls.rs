@@ -6,6 +6,7 @@ use std::ffi::{c_char, c_int, c_void};
 use board::scoreboard::{RequestInfo, Stage};
 use fastcgi::response::Stream;
 
+use super::access::Ended;
 use super::{Exchange, clock, status};
 use crate::entry::bytes_of;
 use crate::log::{self, Level};
@@ -26,6 +27,7 @@ pub(crate) static CALLS: Calls = Calls {
     script_ended,
     status: status::status,
     slot: status::slot,
+    status_page: status::page,
 };
 
 /// The exchange behind the pointer that `php::run` was given.
@@ -68,11 +70,8 @@ extern "C" fn head(request: *mut c_void, head: *const Head) -> c_int {
     let line = unsafe { head.status_line.bytes() };
     let status =
         cgi::head::Status { code: head.status, line, nph: head.nph, rfc2616_headers: head.rfc2616_headers };
-    let lines = match head.line_count {
-        0 => &[],
-        // SAFETY: the shim passes that many lines.
-        count => unsafe { std::slice::from_raw_parts::<Text>(head.lines, count) },
-    };
+    // SAFETY: the shim passes that many lines.
+    let lines = unsafe { texts(head.lines, head.line_count) };
     // SAFETY: each line is a header as PHP holds it.
     let lines = lines.iter().map(|line| unsafe { line.bytes() }.unwrap_or_default());
     output.write_head(|buffer| cgi::head::encode(status, lines, buffer));
@@ -131,32 +130,60 @@ extern "C" fn request_started(
     script: *const c_char,
     retire: bool,
 ) {
-    let Exchange { place, incoming, keep, .. } = exchange(request);
+    let Exchange { place, incoming, keep, access, .. } = exchange(request);
     *keep &= !retire;
     let [user, uri, script] = [user, uri, script].map(|text| {
         // SAFETY: C strings or null, all alive until the request is over.
         unsafe { bytes_of(text) }.unwrap_or_default()
     });
     let value = |name: &[u8]| incoming.params.value(name).unwrap_or_default();
-    place.slot.describe_request(&RequestInfo {
+    let info = RequestInfo {
         method: value(b"REQUEST_METHOD"),
         uri,
         query: value(b"QUERY_STRING"),
         user,
         script,
         content_length: cgi::content_length(incoming.params.value(b"CONTENT_LENGTH")),
-    });
+    };
+    place.slot.describe_request(&info);
+    if let Some(access) = access {
+        access.remember(&info);
+    }
 }
 
 extern "C" fn script_starting(request: *mut c_void) {
-    exchange(request).place.slot.enter(Stage::Running);
+    exchange(request).place.enter(Stage::Running);
 }
 
-extern "C" fn script_ended(request: *mut c_void, _status: c_int, peak_memory: u64) {
-    let Exchange { place, times, .. } = exchange(request);
+/// The texts of `count` lines.
+///
+/// # Safety
+/// `lines` points to so many, and they outlive the result.
+unsafe fn texts<'a>(lines: *const Text, count: usize) -> &'a [Text] {
+    if count == 0 {
+        return &[];
+    }
+    // SAFETY: as the caller promises.
+    unsafe { std::slice::from_raw_parts(lines, count) }
+}
+
+extern "C" fn script_ended(
+    request: *mut c_void,
+    status: c_int,
+    peak_memory: u64,
+    headers: *const Text,
+    count: usize,
+) {
+    let Exchange { place, times, access, incoming, .. } = exchange(request);
     let duration = clock::monotonic_us().saturating_sub(times.started);
     let cpu = clock::cpu_us();
     let used = cpu.saturating_sub(std::mem::replace(&mut times.cpu, cpu));
     let percent = if duration == 0 { 0.0 } else { used as f64 * 100.0 / duration as f64 };
     place.slot.end_request(duration, percent, peak_memory);
+    place.enter(Stage::Finishing);
+    if let Some(access) = access {
+        // SAFETY: the shim passes the response's headers, which PHP keeps until the request's end.
+        let headers = unsafe { texts(headers, count) };
+        access.write(&Ended { status, duration, peak_memory, params: &incoming.params, headers });
+    }
 }
