@@ -160,6 +160,47 @@ fn a_pool_named_by_its_own_variable_ends() {
 }
 
 #[test]
+fn variables_with_a_fallback() {
+    let mut machine = Fake::with("/c", b"");
+    machine.env.extend([(b"A".to_vec(), b"a".to_vec()), (b"EMPTY".to_vec(), b"".to_vec())]);
+    machine.env.insert(b"X:-y".to_vec(), b"odd".to_vec());
+    for (value, expected) in [
+        ("${A:-b}", "a"),
+        ("${NONE:-b}", "b"),
+        ("${NONE:-/run/b.sock}", "/run/b.sock"),
+        ("${NONE:-b c }", "b c"),
+        ("${NONE:-}", ""),
+        ("${EMPTY:-b}", ""),
+        ("${X:-y}", "odd"),
+        ("\"1${NONE:-b}2\"", "1b2"),
+        ("${NONE}", ""),
+    ] {
+        let text = format!("{POOL}listen.owner = {value}\n");
+        machine.files.insert("/c".into(), text.into_bytes());
+        let config = load(Path::new("/c"), &Options::default(), &machine).config.unwrap();
+        let found = String::from_utf8(config.pools[0].listen_owner.clone().unwrap()).unwrap();
+        assert_eq!(found, expected, "{value}");
+    }
+}
+
+#[test]
+fn a_pools_name_in_a_value() {
+    for (name, value, expected) in [
+        ("p", "$pool", "p"),
+        ("p", "a$pool$pool/b$poolc", "app/bpc"),
+        ("p", "$$poolool", "p"),
+        ("$poo", "$pooll", "$poo"),
+        ("$pool", "$pool-$pool", "$pool-$pool"),
+        ("", "a$poolb", "ab"),
+        ("p", "$poo", "$poo"),
+    ] {
+        let text = format!("[{name}]\nlisten=/s\npm=static\npm.max_children=2\nlisten.owner = \"{value}\"\n");
+        let found = config(&text).pools.remove(0).listen_owner.unwrap();
+        assert_eq!(String::from_utf8(found).unwrap(), expected, "{name} {value}");
+    }
+}
+
+#[test]
 fn addresses() {
     let tcp = |host: &str, port| Ok(Listen::Tcp { host: host.into(), port });
     let bad = |port: &str| Err(format!("invalid port value '{port}'"));

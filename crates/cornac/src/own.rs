@@ -3,14 +3,15 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use master::{Invocation, exit_code};
 
+use crate::docs::{self, Page};
 use crate::{base_options, fpm};
 
 /// FastCGI process manager for PHP, in php-fpm's place.
 #[derive(Debug, Parser)]
-#[command(name = "cornac", version)]
+#[command(name = "cornac", version, after_help = "See cornac(8), or docs/ in the sources.")]
 struct Own {
     #[command(subcommand)]
     command: Command,
@@ -22,6 +23,12 @@ enum Command {
     Run(Run),
     /// Say whether a configuration can be used.
     Check(Check),
+    /// Print a page of the documentation.
+    #[command(hide = true)]
+    Docs {
+        /// Which one.
+        page: Page,
+    },
     /// Take php-fpm's command line: `cornac fpm -h` shows it.
     #[command(disable_help_flag = true)]
     Fpm {
@@ -82,6 +89,7 @@ pub(crate) fn run(arguments: &[OsString]) -> u8 {
         Ok(Own { command: Command::Check(check) }) => {
             master::check(&invocation(check.config.or(check.named), check.reading), check.dump)
         }
+        Ok(Own { command: Command::Docs { page } }) => docs::print(page),
         // Reached only with options before the word; `main` takes `cornac fpm …` itself.
         Ok(Own { command: Command::Fpm { options } }) => fpm::run("cornac fpm", "cornac".as_ref(), &options),
         Err(error) => {
@@ -89,6 +97,11 @@ pub(crate) fn run(arguments: &[OsString]) -> u8 {
             if error.use_stderr() { exit_code::USAGE } else { exit_code::OK }
         }
     }
+}
+
+/// The sub-commands with their options, for the documentation.
+pub(crate) fn command() -> clap::Command {
+    Own::command()
 }
 
 fn invocation(config: Option<PathBuf>, reading: Reading) -> Invocation {
@@ -104,7 +117,6 @@ fn invocation(config: Option<PathBuf>, reading: Reading) -> Invocation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

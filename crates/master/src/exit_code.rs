@@ -8,3 +8,14 @@ pub const USAGE: u8 = 64;
 pub const SOFTWARE: u8 = 70;
 /// The configuration, or what it asks of this machine, is at fault.
 pub const CONFIGURATION: u8 = 78;
+
+/// All of them with what they mean, for the documentation.
+pub const MEANINGS: [(u8, &str); 4] = [
+    (OK, "A normal end; a configuration that can be used; in the background, a start that succeeded."),
+    (USAGE, "An unknown option, or a word too many."),
+    (SOFTWARE, "PHP could not be started, or the master ended before it could say why."),
+    (
+        CONFIGURATION,
+        "The configuration, or what it asks of this machine, is at fault; a line on stderr says what.",
+    ),
+];

@@ -30,9 +30,14 @@ impl Supervisor {
         self.events.push_back(Event::Looked { pool, why, look });
     }
 
-    /// Has a worker wake us when so many are occupied; looks at once if they are.
+    /// Has a worker wake us, once, when so many are occupied; looks at once if they are.
     pub(crate) fn arm(&mut self, pool: PoolId, occupied: u32) {
-        if !self.pools[pool].board.header().wake_at(occupied) {
+        let target = &self.pools[pool];
+        if let Some(wake) = &target.wake {
+            // Without it the look once a second finds the shortage.
+            let _ = self.poller.watch_again(wake, Source::Wake(pool));
+        }
+        if !target.board.header().wake_at(occupied) {
             self.look(pool, Why::Shortage);
         }
     }

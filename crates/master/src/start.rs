@@ -309,7 +309,7 @@ fn open_sockets(config: &Config, log: &mut Log) -> Result<Vec<Socket>, Diagnosti
 fn watch_wakes(poller: &Poller, pools: &[Pool]) -> Result<(), Diagnostic> {
     for (id, pool) in pools.iter().enumerate() {
         if let Some(wake) = &pool.wake {
-            poller.watch(wake, Source::Wake(id)).map_err(|source| system_error("epoll_ctl", &source))?;
+            poller.watch_once(wake, Source::Wake(id)).map_err(|source| system_error("epoll_ctl", &source))?;
         }
     }
     Ok(())

@@ -158,7 +158,13 @@ impl Parser<'_> {
         }
         let name = self.advance();
         self.expect(b'}', "'}'")?;
-        Ok(self.host.ini(&name).or_else(|| self.host.env(&name)).unwrap_or_default())
+        let value = |name: &[u8]| self.host.ini(name).or_else(|| self.host.env(name));
+        // `${NAME:-text}` is PHP 8.3's; to 8.2 the whole is a name, of a variable that nobody has.
+        let with_fallback = || {
+            let at = name.windows(2).position(|pair| pair == b":-")?;
+            Some(value(&name[..at]).unwrap_or_else(|| name[at + 2..].to_vec()))
+        };
+        Ok(value(&name).or_else(with_fallback).unwrap_or_default())
     }
 
     fn quoted(&mut self) -> Parsed {

@@ -61,6 +61,22 @@ pub struct Directive {
     pub(crate) dump: Dump,
 }
 
+impl Kind {
+    /// The type in words.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::String => "text",
+            Kind::Path => "path",
+            Kind::Integer => "number",
+            Kind::Time => "time",
+            Kind::Boolean => "yes or no",
+            Kind::Word => "word",
+            Kind::List => "list",
+            Kind::Map => "map",
+        }
+    }
+}
+
 /// How a row finds its field.
 #[derive(Clone, Copy)]
 pub(crate) enum Accessor {
@@ -128,6 +144,15 @@ impl Directive {
             Field::Level(_) | Field::Facility(_) | Field::Manager(_) | Field::Startup(_) => Kind::Word,
             Field::List(_) => Kind::List,
             Field::Env(_) | Field::Values(_) | Field::Flags(_) => Kind::Map,
+        }
+    }
+
+    /// As a file writes it: `name`, `name[]` or `name[key]`.
+    pub fn spelling(&self) -> String {
+        match self.kind() {
+            Kind::List => format!("{}[]", self.name),
+            Kind::Map => format!("{}[key]", self.name),
+            _ => self.name.to_owned(),
         }
     }
 

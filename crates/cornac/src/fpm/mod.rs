@@ -1,6 +1,6 @@
 //! php-fpm's command line: options to actions, exit codes, usage text.
 
-mod parse;
+pub(crate) mod parse;
 mod usage;
 
 use std::ffi::{OsStr, OsString};

@@ -4,25 +4,50 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-/// Short name, long name, takes a value.
-const FLAGS: [(u8, &str, bool); 17] = [
-    (b'c', "php-ini", true),
-    (b'd', "define", true),
-    (b'e', "profile-info", false),
-    (b'h', "help", false),
-    (b'i', "info", false),
-    (b'm', "modules", false),
-    (b'n', "no-php-ini", false),
-    (b'?', "usage", false),
-    (b'v', "version", false),
-    (b't', "test", false),
-    (b'p', "prefix", true),
-    (b'g', "pid", true),
-    (b'R', "allow-to-run-as-root", false),
-    (b'D', "daemonize", false),
-    (b'F', "nodaemonize", false),
-    (b'O', "force-stderr", false),
-    (b'y', "fpm-config", true),
+/// A row of the table of options.
+pub(crate) struct Switch {
+    /// After one dash.
+    pub(crate) short: u8,
+    /// After two dashes.
+    pub(crate) long: &'static str,
+    /// What its value is; `None` where it takes none.
+    pub(crate) value: Option<&'static str>,
+    /// What it does, for the man page.
+    pub(crate) doc: &'static str,
+}
+
+const fn plain(short: u8, long: &'static str, doc: &'static str) -> Switch {
+    Switch { short, long, value: None, doc }
+}
+
+const fn valued(short: u8, long: &'static str, value: &'static str, doc: &'static str) -> Switch {
+    Switch { short, long, value: Some(value), doc }
+}
+
+/// All options.
+pub(crate) const SWITCHES: [Switch; 17] = [
+    valued(b'c', "php-ini", "path", "Look for php.ini in this folder, or read this file instead."),
+    plain(b'n', "no-php-ini", "Read no php.ini."),
+    valued(b'd', "define", "name[=value]", "Set a php.ini setting; may be repeated."),
+    plain(b'e', "profile-info", "Compile scripts with extra information for debuggers and profilers."),
+    valued(b'y', "fpm-config", "file", "The configuration file."),
+    valued(b'p', "prefix", "folder", "What relative paths of the configuration are relative to."),
+    valued(
+        b'g',
+        "pid",
+        "file",
+        "Write the master's process id to this file, unless the configuration names one.",
+    ),
+    plain(b't', "test", "Test the configuration and exit; given twice, show it as well."),
+    plain(b'D', "daemonize", "Run in the background, whatever the configuration says."),
+    plain(b'F', "nodaemonize", "Stay in the foreground, whatever the configuration says."),
+    plain(b'O', "force-stderr", "In the foreground, write the log to stderr even where that is no terminal."),
+    plain(b'R', "allow-to-run-as-root", "Let pools run as root."),
+    plain(b'i', "info", "Show phpinfo() and exit."),
+    plain(b'm', "modules", "List PHP's modules and exit."),
+    plain(b'v', "version", "Show PHP's version and exit."),
+    plain(b'h', "help", "Show php-fpm's usage text and exit."),
+    plain(b'?', "usage", "The same."),
 ];
 
 /// One option.
@@ -83,21 +108,21 @@ impl<'a> Parser<'a> {
             Some(equals) => (&text[..equals], &text[equals + 1..]),
             None => (text, &[][..]),
         };
-        match FLAGS.iter().find(|(_, long, _)| long.as_bytes() == name) {
-            Some((short, _, true)) => self.value(*short, attached),
-            Some((short, _, false)) => Flag::Plain(*short),
+        match SWITCHES.iter().find(|switch| switch.long.as_bytes() == name) {
+            Some(Switch { short, value: Some(_), .. }) => self.value(*short, attached),
+            Some(Switch { short, .. }) => Flag::Plain(*short),
             None => Flag::Unknown,
         }
     }
 
     fn short(&mut self) -> Flag {
         let Some((first, rest)) = self.joined.split_first() else { return Flag::Unknown };
-        match FLAGS.iter().find(|(short, _, _)| short == first) {
-            Some((short, _, true)) => {
+        match SWITCHES.iter().find(|switch| switch.short == *first) {
+            Some(Switch { short, value: Some(_), .. }) => {
                 self.joined = &[];
                 self.value(*short, rest.strip_prefix(b"=").unwrap_or(rest))
             }
-            Some((short, _, false)) => {
+            Some(Switch { short, .. }) => {
                 self.joined = rest;
                 Flag::Plain(*short)
             }
