@@ -19,9 +19,14 @@ pub fn until_exit(side: Side, setup: &Setup) -> String {
     mask(&server, &text, &[])
 }
 
-/// Runs the command with exactly these words and waits for its end; same text as [`until_exit`].
+/// Runs the command with exactly these words and waits for its end; same text as [`until_exit`]. `{dir}/good.conf` and
+/// `{dir}/etc/php-fpm.conf` can be used.
 pub fn command_line(side: Side, words: &[&str]) -> String {
     let site = crate::site::Site::create("fpm-cmd-");
+    let good = Setup::new().config();
+    for name in ["good.conf", "etc/php-fpm.conf"] {
+        site.write(name, crate::server::fill_in(&good, site.path(), &[1, 2]).as_bytes());
+    }
     let mut command = crate::server::command(side, &site);
     let fill = |word: &&str| word.replace("{dir}", &site.path().to_string_lossy());
     let status = command.args(words.iter().map(fill)).arg0("/test/php-fpm").status().expect("command starts");

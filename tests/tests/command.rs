@@ -32,6 +32,144 @@ fn command_lines() {
     runs.finish();
 }
 
+/// Options in all their forms, and what goes before what.
+#[test]
+fn options() {
+    let mut runs = Runs::default();
+    for words in OPTIONS {
+        let words: Vec<&str> = words.split(' ').map(|word| if word == "''" { "" } else { word }).collect();
+        runs.compare(&words.join(" "), None, |side| command_line(side, &words));
+    }
+    runs.finish();
+}
+
+/// Separated by one blank; `''` is an empty word. None of them starts a server.
+const OPTIONS: &[&str] = &[
+    "-t -y {dir}/good.conf",
+    "-ttt -y {dir}/good.conf",
+    "-nty {dir}/good.conf",
+    "-ty{dir}/good.conf",
+    "-ty={dir}/good.conf",
+    "-t --fpm-config {dir}/good.conf",
+    "-t --fpm-config={dir}/good.conf",
+    "-t --fpm-config=",
+    "-t -D -y {dir}/good.conf",
+    "-t -F -O -R -e -y {dir}/good.conf",
+    "-tt -g /none/x -y {dir}/good.conf",
+    "-tt --pid=x.pid -y {dir}/good.conf",
+    "-tt -g '' -y {dir}/good.conf",
+    "-t -p {dir} -y {dir}/good.conf",
+    "-tp{dir}",
+    "-t --prefix={dir}",
+    "-t -p {dir}/",
+    "-t -p ''",
+    "-t -p none",
+    "-t -p good.conf",
+    "-t -y good.conf",
+    "-t -y ./good.conf",
+    "-t -y /dev/null",
+    "-F -y /dev/null",
+    "-D -y /dev/null",
+    "-D -y none.conf",
+    "-y none.conf",
+    "-t -c /none.ini -y {dir}/good.conf",
+    "-n -t -d extension=none.so -y {dir}/good.conf",
+    "-t -d fpm.config={dir}/good.conf",
+    "-t -dfpm.config='{dir}/good.conf'",
+    "-t -d fpm.config=\"{dir}/good.conf\"",
+    "-t -d FPM.config={dir}/good.conf -d fpm.config={dir}/none.conf",
+    "-t -d fpm.config={dir}/none.conf -d fpm.config={dir}/good.conf",
+    "-t -d fpm.config={dir}/good.conf -y {dir}/none.conf",
+    "-t -d fpm.config",
+    "-hv",
+    "-vh",
+    "-nv",
+    "-mh",
+    "-tv",
+    "-vv",
+    "-vx",
+    "-xv",
+    "-hx",
+    "-v word",
+    "-m word",
+    "-h word",
+    "word -v",
+    "word -t",
+    "-t -- word",
+    "-- -v",
+    "-",
+    "-v --",
+    "-?v",
+    "-?",
+    "--usage",
+    "--help=x",
+    "--version=x",
+    "--test=1 -y {dir}/good.conf",
+    "--Test",
+    "--vers",
+    "---",
+    "--=",
+    "-=",
+    "-=v",
+    "-v=",
+    "-c",
+    "-d",
+    "-p",
+    "-g",
+    "-n -c",
+    "--fpm-config",
+    "--define",
+    "-1",
+    "-b 9000",
+    "-a",
+    "-f x",
+    "--no-php-ini -v",
+    "--profile-info -v",
+    "--allow-to-run-as-root -v",
+    "--nodaemonize -v",
+    "--daemonize -v",
+    "--force-stderr -v",
+    "-n --modules",
+    "-n -d extension=none.so -v",
+    "-n -d a=\" -v",
+    "-n -d '' -v",
+    "-n -d = -v",
+];
+
+/// A word behind `-i` does not matter.
+#[test]
+fn phpinfo_with_a_word() {
+    compare_runs("-i word", None, |side| {
+        let text = command_line(side, &["-n", "-i", "word"]);
+        text.lines().take(4).collect::<Vec<_>>().join("\n")
+    });
+}
+
+/// What `${NAME}` finds besides the environment.
+#[test]
+fn settings_in_the_configuration() {
+    let setup = Setup::new().www("listen.owner = ${one}-${two}-${three}\nenv[A] = \"${one}\"").arg("-tt");
+    let setup = ["-d", "one=1", "-d", "two", "-d", "three=/x y"].iter().fold(setup, |s, word| s.arg(word));
+    let setup = setup.www("listen.owner =\nslowlog = {dir}/${three}");
+    compare_runs("-d and ${NAME}", None, |side| until_exit(side, &setup));
+    let reason = "php.ini is not read by the master";
+    let setup = Setup::new().www("slowlog = {dir}/${memory_limit}").arg("-tt");
+    compare_runs("php.ini and ${NAME}", Some(reason), |side| until_exit(side, &setup));
+}
+
+/// Both say what is wrong, and only the exit code differs.
+#[test]
+fn background_failures() {
+    let mut runs = Runs::default();
+    for (name, lines, reason) in [
+        ("socket", "listen = {dir}/none/x.sock", Some("70 whatever failed, where cornac says 78")),
+        ("log", "access.log = {dir}/none/x.log", None),
+    ] {
+        runs.compare(name, reason, |side| until_exit(side, &Setup::new().www(lines).daemon()));
+    }
+    runs.finish();
+}
+
 #[test]
 fn phpinfo() {
     compare_runs("-i", None, |side| {

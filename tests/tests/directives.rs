@@ -140,6 +140,25 @@ fn every_directive_in_every_form() {
     same_verdicts(&all, &["-p", "{dir}"]);
 }
 
+/// Once the system log is open, lines on stderr have its shape, also those of a configuration that is refused.
+#[test]
+fn the_system_log() {
+    let case = |name: &str, global: &str, pool: &str| {
+        Files::one(name, format!("[global]\nerror_log = syslog\n{global}\n{POOL}{pool}\n"))
+    };
+    same_verdicts(
+        &[
+            case("accepted", "syslog.ident = cornac-test", ""),
+            case("refused before it is open", "log_limit = 3", ""),
+            case("refused by the mechanism", "events.mechanism = none", ""),
+            case("refused by a pool", "", "pm.max_children = 0"),
+            case("refused by a user", "", "user = no-such-user"),
+            case("with a notice", "", "pm = dynamic\npm.min_spare_servers = 1\npm.max_spare_servers = 1"),
+        ],
+        &[],
+    );
+}
+
 /// php-fpm cuts such a number to 32 bits: 4294967297 would run as user 1.
 #[test]
 fn user_numbers_that_do_not_fit() {

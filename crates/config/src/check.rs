@@ -107,14 +107,18 @@ fn three_digits(value: f64) -> String {
 }
 
 fn open_error_log(global: &Global, host: &dyn Host, log: &mut Log) -> Result<(), Fatal> {
-    if let ErrorLog::File(path) = global.error_log_target()
-        && let Err(error) = host.open_log(LogKind::Error, None, &path)
-    {
+    let opened = match global.error_log_target() {
+        ErrorLog::File(path) => host.open_log(LogKind::Error, None, &path).map_err(|error| (path, error)),
+        ErrorLog::Syslog => {
+            host.open_syslog(&global.syslog_ident, global.syslog_facility.0);
+            Ok(())
+        }
+    };
+    opened.map_err(|(path, error)| {
         let suffix = errno_suffix(&error);
-        let place = global.places.get("error_log");
         let text = [b"failed to open error_log (", path_bytes(&path), b")", &suffix];
-        return Err(log.fatal(Level::Error, &text, place, ""));
-    }
+        log.fatal(Level::Error, &text, global.places.get("error_log"), "")
+    })?;
     log.open = true;
     Ok(())
 }

@@ -41,6 +41,8 @@ pub trait Host {
     fn ini(&self, _name: &[u8]) -> Option<Vec<u8>> {
         None
     }
+    /// Opens the system log, at the point of [`Host::open_log`] for the error log. The default does nothing.
+    fn open_syslog(&self, _identity: &[u8], _facility: i32) {}
     /// Opens (creates) a log at the point php-fpm does. The default does nothing; the master opens it for real,
     /// so that messages come in php-fpm's order and later diagnostics can go to the open log.
     fn open_log(&self, _kind: LogKind, _pool: Option<&[u8]>, _path: &Path) -> io::Result<()> {

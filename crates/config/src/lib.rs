@@ -7,6 +7,7 @@
 
 mod check;
 mod constants;
+mod define;
 mod diagnostic;
 mod dump;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod value;
 
 use std::path::Path;
 
+pub use define::defined;
 pub use diagnostic::{Diagnostic, Level};
 pub use dump::dump;
 pub use host::{GlobError, Host, LogKind, System};

@@ -30,7 +30,11 @@ impl Options {
     /// The configuration file when none was named: below the prefix of `-p`, else in sysconfdir.
     pub fn default_path(&self) -> PathBuf {
         match &self.prefix {
-            Some(prefix) => prefix.join("etc/php-fpm.conf"),
+            Some(prefix) => {
+                let mut path = prefix.clone().into_os_string();
+                path.push("/etc/php-fpm.conf");
+                path.into()
+            }
             None => self.sysconfdir.join("php-fpm.conf"),
         }
     }

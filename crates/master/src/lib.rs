@@ -48,3 +48,10 @@ pub struct Invocation {
     /// After an error say where in the configuration it comes from, and what to do; php-fpm does not.
     pub explain: bool,
 }
+
+impl Invocation {
+    /// What `-d` sets a php.ini setting to.
+    pub fn defined(&self, name: &[u8]) -> Option<Vec<u8>> {
+        config::defined(&self.php.defines, name, &config::System)
+    }
+}

@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use config::{Config, ErrorLog, GlobError, Host, Level, LogKind, System};
+use config::{Config, GlobError, Host, Level, LogKind, System};
 use sys::syslog::Syslog;
 
 use crate::log::{Log, errno_text, open_file};
@@ -15,6 +16,9 @@ use crate::{Invocation, exit_code, identity};
 #[derive(Debug, Default)]
 pub(crate) struct LogOpener {
     error_log: RefCell<Option<(File, PathBuf)>>,
+    syslog: RefCell<Option<Syslog>>,
+    /// `-d`, for `${NAME}`.
+    defines: Vec<Vec<u8>>,
 }
 
 impl Host for LogOpener {
@@ -34,6 +38,14 @@ impl Host for LogOpener {
         System.env(name)
     }
 
+    fn ini(&self, name: &[u8]) -> Option<Vec<u8>> {
+        config::defined(&self.defines, name, &System)
+    }
+
+    fn open_syslog(&self, identity: &[u8], facility: i32) {
+        *self.syslog.borrow_mut() = Some(Syslog::open(identity, facility));
+    }
+
     fn open_log(&self, kind: LogKind, _pool: Option<&[u8]>, path: &Path) -> io::Result<()> {
         let file = open_file(path)?;
         if kind == LogKind::Error {
@@ -45,7 +57,7 @@ impl Host for LogOpener {
 
 /// Loads the configuration and says what was found. `None`: it cannot be used, and that has been said.
 pub(crate) fn load(invocation: &Invocation, log: &mut Log) -> Option<Config> {
-    let opener = LogOpener::default();
+    let opener = LogOpener { defines: invocation.php.defines.clone(), ..LogOpener::default() };
     let loaded = config::load(&invocation.config, &invocation.options, &opener);
     if let Some((file, path)) = opener.error_log.into_inner() {
         log.use_file(file, &path);
@@ -54,9 +66,9 @@ pub(crate) fn load(invocation: &Invocation, log: &mut Log) -> Option<Config> {
         let global = &config.global;
         let limit = usize::try_from(global.log_limit).unwrap_or_default();
         log.configure(global.log_level.unwrap_or(Level::Notice), limit);
-        if global.error_log_target() == ErrorLog::Syslog {
-            log.use_syslog(Syslog::open(&global.syslog_ident, global.syslog_facility.0));
-        }
+    }
+    if let Some(syslog) = opener.syslog.into_inner() {
+        log.use_syslog(syslog);
     }
     for diagnostic in &loaded.diagnostics {
         log.diagnose(diagnostic);
@@ -79,10 +91,8 @@ pub fn check(invocation: &Invocation, dump: bool) -> u8 {
     if dump {
         config::dump(&config).iter().for_each(|line| log.write(Level::Notice, line));
     }
-    log.write(
-        Level::Notice,
-        format!("configuration file {} test is successful\n", invocation.config.display()),
-    );
+    let path = invocation.config.as_os_str().as_bytes();
+    log.write(Level::Notice, [b"configuration file ", path, b" test is successful\n"].concat());
     exit_code::OK
 }
 

@@ -77,14 +77,17 @@ fn read(arguments: &[OsString], options: Options) -> Request {
             Flag::Valued(..) | Flag::Unknown => return Request::Usage(exit_code::USAGE),
         }
     }
-    if parser.words_left() {
-        return Request::Usage(exit_code::USAGE);
-    }
     if info {
         return Request::Ask("info", invocation.php);
     }
-    invocation.config =
-        config.or_else(|| defined_path(&invocation.php)).unwrap_or_else(|| default_path(&invocation.options));
+    if parser.words_left() {
+        return Request::Usage(exit_code::USAGE);
+    }
+    let named = |path: &PathBuf| !path.as_os_str().is_empty();
+    invocation.config = config
+        .or_else(|| defined_path(&invocation))
+        .filter(named)
+        .unwrap_or_else(|| default_path(&invocation.options));
     let invocation = Box::new(invocation);
     match tests {
         0 => Request::Run(invocation),
@@ -93,10 +96,9 @@ fn read(arguments: &[OsString], options: Options) -> Request {
 }
 
 /// `-d fpm.config=…`.
-fn defined_path(php: &PhpOptions) -> Option<PathBuf> {
-    let value = php.defines.iter().rev().find_map(|define| define.strip_prefix(b"fpm.config="))?;
-    let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
-    (!value.is_empty()).then(|| OsStr::from_bytes(value).into())
+fn defined_path(invocation: &Invocation) -> Option<PathBuf> {
+    let value = invocation.defined(b"fpm.config")?;
+    Some(OsStr::from_bytes(&value).into())
 }
 
 /// The configuration file when none is named.
@@ -155,6 +157,7 @@ mod tests {
         assert!(matches!(request(&["-i", "-n"]), Request::Ask("info", php) if php.no_ini));
         assert!(matches!(request(&["-m"]), Request::Ask("modules", _)));
         assert_eq!(request(&["-i", "-x"]), Request::Usage(64));
+        assert!(matches!(request(&["-i", "word"]), Request::Ask("info", _)));
     }
 
     #[test]
@@ -188,6 +191,13 @@ mod tests {
     fn the_configuration_may_be_defined() {
         assert_eq!(invocation(&["-d", "fpm.config=/a"]).config, PathBuf::from("/a"));
         assert_eq!(invocation(&["-d", "fpm.config=/a", "-y", "/b"]).config, PathBuf::from("/b"));
+        assert_eq!(invocation(&["-d", "fpm.config='/a'", "-d", "x"]).config, PathBuf::from("/a"));
+        assert_eq!(invocation(&["-d", "fpm.config"]).config, PathBuf::from("1"));
+        let default = default_path(&Options::default());
+        for words in [&["-y="][..], &["-y", ""], &["-d", "fpm.config="]] {
+            assert_eq!(invocation(words).config, default, "{words:?}");
+        }
+        assert_eq!(invocation(&["-p", "/x/"]).config.as_os_str(), "/x//etc/php-fpm.conf");
     }
 
     #[test]

@@ -120,7 +120,11 @@ impl<'a> Parser<'a> {
         match SWITCHES.iter().find(|switch| switch.short == *first) {
             Some(Switch { short, value: Some(_), .. }) => {
                 self.joined = &[];
-                self.value(*short, rest.strip_prefix(b"=").unwrap_or(rest))
+                match rest.strip_prefix(b"=") {
+                    // Only here may a value be empty.
+                    Some(value) => Flag::Valued(*short, value.to_vec()),
+                    None => self.value(*short, rest),
+                }
             }
             Some(Switch { short, .. }) => {
                 self.joined = rest;
