@@ -1,0 +1,91 @@
+//! A pool's own part of its scoreboard: counters, and the count of occupied workers that wakes the master.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+
+use crate::cells::Text;
+
+/// The pool's own part of the scoreboard. Times are seconds since the epoch.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct Header {
+    pub(super) magic: AtomicU64,
+    pub(super) slots: AtomicU64,
+    /// When the board was made.
+    pub started: AtomicU64,
+    /// Requests begun.
+    pub accepted: AtomicU64,
+    /// Connections waiting on the listening socket when the master last looked.
+    pub listen_queue: AtomicU32,
+    /// Largest value of `listen_queue` seen.
+    pub max_listen_queue: AtomicU32,
+    /// Room in the queue.
+    pub listen_queue_len: AtomicU32,
+    /// Largest number of active workers there was.
+    pub max_active: AtomicU32,
+    /// How often `pm.max_children` held back a new worker.
+    pub max_children_reached: AtomicU32,
+    /// Requests that ran longer than `request_slowlog_timeout`.
+    pub slow_requests: AtomicU32,
+    /// The process manager's index: 0 static, 1 dynamic, 2 ondemand.
+    pub(super) process_manager: AtomicU32,
+    /// Workers that do not wait in `accept`, as they count themselves. One that is killed does not count itself out:
+    /// the master puts that right when it looks.
+    occupied: AtomicU32,
+    /// The worker that finds so many occupied shall wake the master; 0: none shall.
+    wake_at: AtomicU32,
+    /// Active workers, counted for `max_active` alone: how many there are is counted from the slots.
+    pub(super) active: AtomicU32,
+    pub(super) pool: Text<8>,
+}
+
+/// php-fpm's names of the process managers, by index.
+pub const PROCESS_MANAGERS: [&str; 3] = ["static", "dynamic", "ondemand"];
+
+impl Header {
+    /// Name of the pool, cut to 31 bytes as php-fpm does.
+    pub fn pool(&self) -> Vec<u8> {
+        self.pool.load()
+    }
+
+    /// This worker has taken a connection. True if it shall wake the master, which is asked of one worker only.
+    pub fn occupy(&self) -> bool {
+        // SeqCst here and in `wake_at`: of a worker and a master that do this at once, one sees the other.
+        let occupied = self.occupied.fetch_add(1, SeqCst).wrapping_add(1);
+        let wake_at = self.wake_at.load(SeqCst);
+        wake_at != 0
+            && occupied >= wake_at
+            && self.wake_at.compare_exchange(wake_at, 0, SeqCst, Relaxed).is_ok()
+    }
+
+    /// This worker goes back to `accept`.
+    pub fn release(&self) {
+        self.occupied.fetch_sub(1, Relaxed);
+    }
+
+    /// Has the worker that makes it so many wake the master. False if there are so many already.
+    pub fn wake_at(&self, occupied: u32) -> bool {
+        self.wake_at.store(occupied, SeqCst);
+        let now = self.occupied.load(SeqCst);
+        // Above half of the range the count has gone below zero.
+        let reached = now >= occupied && now <= u32::MAX / 2;
+        !(reached && self.wake_at.swap(0, SeqCst) != 0)
+    }
+
+    /// Puts the count right: `seen` is what the slots say.
+    pub fn correct_occupied(&self, seen: u32) {
+        let counted = self.occupied.load(Relaxed);
+        self.occupied.fetch_add(seen.wrapping_sub(counted), Relaxed);
+    }
+
+    /// What a look at the listening socket's queue found.
+    pub fn note_queue(&self, waiting: u32, room: u32) {
+        self.listen_queue.store(waiting, Relaxed);
+        self.max_listen_queue.fetch_max(waiting, Relaxed);
+        self.listen_queue_len.store(room, Relaxed);
+    }
+
+    /// `static`, `dynamic` or `ondemand`.
+    pub fn process_manager(&self) -> &'static str {
+        PROCESS_MANAGERS.get(self.process_manager.load(Relaxed) as usize).unwrap_or(&PROCESS_MANAGERS[0])
+    }
+}
