@@ -22,6 +22,7 @@ pub mod pair;
 pub mod processes;
 pub mod response;
 pub mod run;
+pub mod scene;
 pub mod server;
 pub mod setup;
 pub mod site;

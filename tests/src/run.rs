@@ -27,7 +27,7 @@ pub fn command_line(side: Side, words: &[&str]) -> String {
     for name in ["good.conf", "etc/php-fpm.conf"] {
         site.write(name, crate::server::fill_in(&good, site.path(), &[1, 2]).as_bytes());
     }
-    let mut command = crate::server::command(side, &site);
+    let mut command = crate::server::command(side, &site, &[]);
     let fill = |word: &&str| word.replace("{dir}", &site.path().to_string_lossy());
     let status = command.args(words.iter().map(fill)).arg0("/test/php-fpm").status().expect("command starts");
     let text = format!(

@@ -2,10 +2,11 @@
 //! checked to have left nothing behind. Signals go to pids it started, never to names.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::net::TcpListener;
-use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,7 +18,7 @@ use crate::binary;
 use crate::client::{Client, Reply, Request};
 use crate::processes::{self, MARK, Process};
 use crate::setup::Setup;
-use crate::site::{Site, pool_user};
+use crate::site::{Site, give_to_pool_user, pool_user};
 use crate::wait;
 
 /// Which of the two servers of a comparison.
@@ -60,6 +61,7 @@ pub struct Server {
     status: Mutex<Option<ExitStatus>>,
     seen: Mutex<BTreeSet<Process>>,
     daemon: bool,
+    held: Vec<OwnedFd>,
 }
 
 impl Server {
@@ -85,7 +87,19 @@ impl Server {
             };
         }
         let uses_ports = setup.config().contains("{port");
-        let mut command = command(side, &site);
+        if setup.unprivileged {
+            give_to_pool_user(site.path());
+        }
+        let held: Vec<OwnedFd> = setup.handed.iter().map(|address| listen_at(&fill(address))).collect();
+        let mut command = command(side, &site, &setup.wrapper());
+        for (fd, index) in held.iter().zip(0..) {
+            let copy = Stdio::from(fd.try_clone().expect("own socket"));
+            if index == 0 {
+                command.stdin(copy)
+            } else {
+                command.stdout(copy)
+            };
+        }
         command.args(["-y", &fill("{dir}/php-fpm.conf")]);
         if !setup.daemon {
             command.arg("-F");
@@ -96,7 +110,7 @@ impl Server {
             command.spawn().unwrap_or_else(|error| panic!("{}: {error}", side.executable().display()));
         let (child, status, seen) = (Mutex::new(child), Mutex::default(), Mutex::default());
         let Setup { daemon, quiet, .. } = *setup;
-        Server { side, site, ports, uses_ports, quiet, child, status, seen, daemon }
+        Server { side, site, ports, uses_ports, quiet, child, status, seen, daemon, held }
     }
 
     fn wait_ready(&self) -> Result<(), String> {
@@ -121,6 +135,25 @@ impl Server {
             return UnixStream::connect(self.socket("www")).is_ok();
         }
         self.log().contains(text) || self.stderr().contains(text)
+    }
+
+    /// Waits until it has said so many times that it is ready; panics if it never does.
+    pub fn wait_ready_times(&self, times: usize) {
+        let text = "ready to handle connections";
+        let said = || self.log().matches(text).count().max(self.stderr().matches(text).count()) >= times;
+        wait::until(|| said().then_some(()))
+            .unwrap_or_else(|| panic!("{:?} is not ready {times} times\n{}", self.side, self.all_output()));
+        self.remember_processes();
+    }
+
+    /// Writes the configuration file of another setup in place of its own.
+    pub fn configure(&self, setup: &Setup) {
+        self.write("php-fpm.conf", self.fill(&setup.config()));
+    }
+
+    /// The listening sockets it was started with, which whoever started it holds as well.
+    pub fn held(&self) -> &[OwnedFd] {
+        &self.held
     }
 
     /// Its folder; scripts are below `www`.
@@ -302,13 +335,20 @@ impl Drop for Server {
 }
 
 /// The executable, called through a link named `php-fpm` in the server's folder, with a nearly empty environment.
-pub(crate) fn command(side: Side, site: &Site) -> Command {
+pub(crate) fn command(side: Side, site: &Site, wrapper: &[String]) -> Command {
     let link = site.path().join("php-fpm");
     if !link.exists() {
         symlink(side.executable(), &link).expect("link in own folder");
     }
     let output = |name: &str| File::create(site.path().join(name)).expect("file in own folder");
-    let mut command = Command::new(link);
+    let mut command = match wrapper.split_first() {
+        None => Command::new(link),
+        Some((program, words)) => {
+            let mut command = Command::new(program);
+            command.args(words).arg(link);
+            command
+        }
+    };
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("TZ", "UTC").env(MARK, site.path());
     command.envs(std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CORNAC_")));
     command.current_dir(site.path()).stdin(Stdio::null());
@@ -324,6 +364,16 @@ pub(crate) fn fill_in(text: &str, dir: &Path, ports: &[u16; 2]) -> String {
         .replace("{group}", &group)
         .replace("{port}", &ports[0].to_string())
         .replace("{port2}", &ports[1].to_string())
+}
+
+/// A listening socket at a path, or at an address with a port.
+fn listen_at(address: &str) -> OwnedFd {
+    if address.starts_with('/') {
+        let listener = UnixListener::bind(address).expect("path in own folder");
+        std::fs::set_permissions(address, Permissions::from_mode(0o666)).expect("own socket");
+        return listener.into();
+    }
+    TcpListener::bind(address).expect("free port").into()
 }
 
 /// A TCP port nobody listens on.

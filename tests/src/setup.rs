@@ -3,6 +3,7 @@
 //! the pool's user, `{port}` and `{port2}` for free TCP ports.
 
 use crate::binary::is_root;
+use crate::site::POOL_USER;
 
 /// A description of one server; [`crate::Server::start`] makes it real.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,9 @@ pub struct Setup {
     pub(crate) bare: bool,
     pub(crate) daemon: bool,
     pub(crate) quiet: bool,
+    pub(crate) wrapper: Vec<String>,
+    pub(crate) handed: Vec<String>,
+    pub(crate) unprivileged: bool,
 }
 
 impl Setup {
@@ -82,6 +86,40 @@ impl Setup {
     pub fn quiet(mut self) -> Setup {
         self.quiet = true;
         self
+    }
+
+    /// Words before the executable: a program that becomes the server in the end.
+    pub fn wrapped(mut self, words: &[&str]) -> Setup {
+        self.wrapper.extend(words.iter().map(|word| word.to_string()));
+        self
+    }
+
+    /// Starts it with a socket that listens at this address already, as descriptor 3 (the second one as 4).
+    pub fn handed_in(mut self, address: &str) -> Setup {
+        self.handed.push(address.into());
+        self
+    }
+
+    /// Runs as the pools' user, who owns the server's folder then.
+    pub fn unprivileged(mut self) -> Setup {
+        self.unprivileged = true;
+        self
+    }
+
+    /// The words before the executable, all reasons taken together.
+    pub(crate) fn wrapper(&self) -> Vec<String> {
+        let shell = |redirects: &str| {
+            let script = format!("exec {redirects}; exec \"$0\" \"$@\"");
+            vec!["/bin/sh".to_owned(), "-c".to_owned(), script]
+        };
+        let sockets = match self.handed.len() {
+            0 => Vec::new(),
+            1 => shell("3<&0 0</dev/null"),
+            _ => shell("3<&0 4<&1 0</dev/null 1>stdout"),
+        };
+        let user = ["setpriv", "--reuid", POOL_USER, "--regid", POOL_USER, "--init-groups"];
+        let user = user.iter().filter(|_| self.unprivileged && is_root()).map(|word| word.to_string());
+        self.wrapper.iter().cloned().chain(sockets).chain(user).collect()
     }
 
     /// The text of the configuration file, placeholders not yet filled in.

@@ -3,29 +3,9 @@
 
 use cornac_tests::binary::same_on_both_sides;
 use cornac_tests::compare::mask;
-use cornac_tests::{Case, Client, Pair, Request, Server, Setup, Side, compare_runs, wait};
+use cornac_tests::scene::{begun, slow, traces};
+use cornac_tests::{Case, Pair, Server, Setup, Side, compare_runs, wait};
 use nix::sys::signal::Signal;
-
-const SLOW: &str = "<?php echo 'begun'; flush(); while (!file_exists(dirname(__DIR__) . '/tmp/go')) usleep(2000); echo ' ended';";
-
-/// Output and log of a server, masked.
-fn traces(server: &Server) -> String {
-    let text = format!("stdout: {}\nstderr: {}\nlog:\n{}", server.stdout(), server.stderr(), server.log());
-    mask(server, &text, &[])
-}
-
-/// A connection on which a slow script has begun.
-fn begun(server: &Server) -> Client {
-    let mut client = server.connect();
-    client.write(&Request::get(server, "/slow.php").encode()).expect("sent");
-    let first = client.read_record();
-    assert!(first.is_some_and(|(_, content)| content.ends_with(b"begun")), "the slow script has not begun");
-    client
-}
-
-fn slow() -> Setup {
-    Setup::new().script("slow.php", SLOW).www("php_flag[output_buffering] = off\npm.max_children = 2")
-}
 
 #[test]
 fn stop_signals() {
@@ -41,7 +21,6 @@ fn stop_signals() {
 }
 
 #[test]
-#[ignore = "systemd notification is not built yet"]
 fn systemd_interval() {
     compare_runs("systemd interval", None, |side| {
         let server = Server::start(side, &Setup::new());
@@ -224,36 +203,6 @@ fn reopened_logs() {
         )
     });
     pair.ignore_log();
-    pair.finish();
-}
-
-#[test]
-#[ignore = "reload is not built yet"]
-fn reload() {
-    let setup = Setup::new()
-        .script("x.php", "<?php echo ini_get('precision'), ' ', getmypid();")
-        .www("php_value[precision] = 5");
-    let mut pair = Pair::start(&setup);
-    pair.same("SIGUSR2", |server| {
-        let master = server.master();
-        let before = server.get("/x.php").body();
-        let config = server.read("php-fpm.conf").replace("precision] = 5", "precision] = 6");
-        server.write("php-fpm.conf", config);
-        server.signal(Signal::SIGUSR2);
-        let after = wait::until(|| {
-            let reply = server.get("/x.php");
-            reply.body().starts_with("6 ").then(|| reply.body())
-        });
-        let number = |text: &str| text.split(' ').next().unwrap_or_default().to_owned();
-        format!(
-            "{} {} same master {}",
-            number(&before),
-            number(&after.unwrap_or_default()),
-            master == server.master()
-        )
-    });
-    let reason = "a reload starts new workers beside the old ones instead of executing the master again";
-    pair.log_differs(reason);
     pair.finish();
 }
 

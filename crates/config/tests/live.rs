@@ -153,7 +153,7 @@ fn ours(main: &Path, arguments: &[String]) -> (i32, String) {
             other => panic!("{other}"),
         }
     }
-    let Loaded { config, diagnostics } = config::load(main, &options, &Machine);
+    let Loaded { config, diagnostics, .. } = config::load(main, &options, &Machine);
     let mut lines: Vec<String> = diagnostics.iter().map(shown).collect();
     if let Some(config) = &config
         && config.global.log_level.is_none_or(|level| level <= Level::Notice)

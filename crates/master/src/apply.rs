@@ -36,6 +36,9 @@ impl Supervisor {
             Action::CountSaturation(pool) => self.count_saturation(pool),
             Action::Trace { pool, slot, request } => self.trace(pool, slot, request),
             Action::Announce => self.announce(),
+            Action::TellReady => self.tell_systemd_ready(),
+            Action::CheckReload => self.check_reload(),
+            Action::Execute => self.execute_anew(),
             Action::ReopenLogs => self.reopen_logs(),
             Action::Fail { configuration } => {
                 let code = if configuration { exit_code::CONFIGURATION } else { exit_code::SOFTWARE };
@@ -129,7 +132,7 @@ impl Supervisor {
                 }
             }
         }
-        self.log.announce(self.log_to_stderr);
+        self.log.announce();
         self.tie_stderr();
         self.log.write(Level::Notice, format!("fpm is running, pid {}", std::process::id()));
         if let Some(launcher) = self.launcher.take() {
@@ -171,8 +174,8 @@ impl Supervisor {
                 process::wait_for(server.pid);
                 server.stderr.finish(server.pid, &mut self.log);
             }
-            pool.socket.unlink();
         }
+        self.sockets.unlink();
         self.log.write(Level::Error, "FPM initialization failed");
         self.end(code);
     }
@@ -181,11 +184,11 @@ impl Supervisor {
         if let Some(Err(diagnostic)) = self.pid_file.take().map(PidFile::remove) {
             self.log.diagnose(&diagnostic);
         }
-        self.pools.iter().for_each(|pool| pool.socket.unlink());
+        self.sockets.unlink();
         self.end(exit_code::OK);
     }
 
-    fn end(&mut self, code: u8) {
+    pub(crate) fn end(&mut self, code: u8) {
         if let Some(file) = self.pid_file.take() {
             let _ = file.remove();
         }

@@ -17,8 +17,8 @@ use sys::spawn::{self, LIMIT_CORE, LIMIT_FILES, Program, SpawnError};
 
 use crate::capture::{self, Capture, Style};
 use crate::log::errno_text;
-use crate::php;
 use crate::pool::Pool;
+use crate::{inheritance, php, reload};
 
 /// A running fork server.
 #[derive(Debug)]
@@ -151,8 +151,10 @@ pub(crate) fn environment(engine: &Path, task: &str) -> io::Result<Vec<CString>>
 
 fn is_for_the_master(name: &[u8]) -> bool {
     name.starts_with(b"LISTEN_")
-        || name.starts_with(b"FPM_SOCKETS")
+        || name.starts_with(inheritance::VARIABLE.as_bytes())
+        || name.starts_with(b"WATCHDOG_")
         || matches!(name, b"NOTIFY_SOCKET" | b"LD_PRELOAD")
+        || name == reload::MARK.as_bytes()
         || name == TASK_VARIABLE.as_bytes()
 }
 
@@ -182,9 +184,16 @@ mod tests {
 
     #[test]
     fn the_masters_own_variables_stay_behind() {
-        for name in
-            ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "FPM_SOCKETS", "FPM_SOCKETS_1"]
-        {
+        for name in [
+            "LISTEN_FDS",
+            "LISTEN_PID",
+            "LISTEN_FDNAMES",
+            "NOTIFY_SOCKET",
+            "FPM_SOCKETS",
+            "FPM_SOCKETS_1",
+            "WATCHDOG_USEC",
+            "CORNAC_RELOAD",
+        ] {
             assert!(is_for_the_master(name.as_bytes()), "{name}");
         }
         assert!(!is_for_the_master(b"PATH"));

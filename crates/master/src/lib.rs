@@ -13,6 +13,7 @@ pub mod exit_code;
 mod fork_server;
 mod heartbeat;
 mod identity;
+mod inheritance;
 mod load;
 mod log;
 mod look;
@@ -20,12 +21,14 @@ pub mod php;
 mod pid_file;
 mod pool;
 mod queue;
+mod reload;
 mod settings;
 mod slow_log;
 mod socket;
 mod spec;
 mod start;
 mod supervisor;
+mod systemd;
 
 use std::path::PathBuf;
 

@@ -59,6 +59,8 @@ impl Host for LogOpener {
 pub(crate) fn load(invocation: &Invocation, log: &mut Log) -> Option<Config> {
     let opener = LogOpener { defines: invocation.php.defines.clone(), ..LogOpener::default() };
     let loaded = config::load(&invocation.config, &invocation.options, &opener);
+    let watched = invocation.force_stderr || sys::stdio::stderr_is_terminal();
+    log.prefer_stderr(watched && !loaded.background);
     if let Some((file, path)) = opener.error_log.into_inner() {
         log.use_file(file, &path);
     }

@@ -1,6 +1,6 @@
 //! The error log: php-fpm's line formats, levels, limits and the rule where lines go. Never decides what to say.
 //!
-//! Until the start is announced a line goes to the log and, from NOTICE up, to stderr; afterwards to one of them.
+//! Lines go to the log and, until the start is announced, from NOTICE up to stderr as well; or else to stderr alone.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -32,8 +32,10 @@ pub(crate) struct Log {
     level: Level,
     limit: usize,
     announced: bool,
-    /// After the announcement: stderr rather than the target.
+    /// Stderr rather than the target.
     to_stderr: bool,
+    /// Until the announcement: lines to the target go to stderr as well.
+    copies: bool,
     /// Places and hints of diagnostics are shown on stderr.
     explains: bool,
     /// Stderr as we were started with, for access logs that go there.
@@ -47,7 +49,8 @@ impl Default for Log {
             level: Level::Notice,
             limit: 1024,
             announced: false,
-            to_stderr: true,
+            to_stderr: false,
+            copies: true,
             explains: false,
             stderr: None,
         }
@@ -80,21 +83,29 @@ impl Log {
         self.target = Target::Syslog(syslog);
     }
 
+    /// Somebody looks at stderr (a foreground process on a terminal, or `-O`): the target is opened and not used.
+    pub(crate) fn prefer_stderr(&mut self, prefer: bool) {
+        self.to_stderr = prefer;
+    }
+
     /// Remembers what stderr is: in the foreground, as php-fpm does.
     pub(crate) fn keep_stderr(&mut self) {
+        self.write(Level::Debug, "saving original STDERR fd: dup()");
         self.stderr = io::stderr().as_fd().try_clone_to_owned().ok();
     }
 
     /// Until `tie_stderr` it is again what we were started with, so that it may be opened by its name.
-    pub(crate) fn restore_stderr(&self) {
+    pub(crate) fn restore_stderr(&mut self) {
+        if self.stderr.is_some() {
+            self.write(Level::Debug, "restoring original STDERR fd: dup2()");
+        }
         if let Some(stderr) = &self.stderr {
             let _ = sys::stdio::redirect_stderr(stderr);
         }
     }
 
     /// From now on lines go to one place.
-    pub(crate) fn announce(&mut self, to_stderr: bool) {
-        self.to_stderr = to_stderr || matches!(self.target, Target::None);
+    pub(crate) fn announce(&mut self) {
         self.announced = true;
     }
 
@@ -114,6 +125,11 @@ impl Log {
         *file = open_file(path)
             .map_err(|error| Diagnostic::new(Level::Error, cannot_open(path, &error).into_bytes()))?;
         Ok(())
+    }
+
+    /// Our stderr is the log of the image before a reload: what is in the new one's log need not be there too.
+    pub(crate) fn stderr_is_the_log(&mut self) {
+        self.copies = false;
     }
 
     /// Writes one line.
@@ -152,15 +168,14 @@ impl Log {
         if level < self.level {
             return;
         }
-        let to_target =
-            target_is_open && !matches!(self.target, Target::None) && !(self.announced && self.to_stderr);
+        let to_target = target_is_open && !matches!(self.target, Target::None) && !self.to_stderr;
         let in_syslog = to_target && matches!(self.target, Target::Syslog(_));
         let head = if in_syslog { self.syslog_head(level, place) } else { self.head(level, &origin(place)) };
         let line = self.line(head, text);
         if to_target {
             self.put_to_target(level, &line);
         }
-        if !to_target || (!self.announced && level >= Level::Notice) {
+        if !to_target || (self.copies && !self.announced && level >= Level::Notice) {
             let _ = io::stderr().write_all(&line);
         }
     }
@@ -231,8 +246,8 @@ impl Log {
 
     fn put_captured(&mut self, line: &[u8]) {
         match &mut self.target {
-            Target::File { file, .. } if !(self.announced && self.to_stderr) => drop(file.write_all(line)),
-            Target::Syslog(syslog) if !(self.announced && self.to_stderr) => {
+            Target::File { file, .. } if !self.to_stderr => drop(file.write_all(line)),
+            Target::Syslog(syslog) if !self.to_stderr => {
                 syslog.write(priority(Level::Warning), line.strip_suffix(b"\n").unwrap_or(line));
             }
             _ => drop(io::stderr().write_all(line)),

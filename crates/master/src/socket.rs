@@ -1,63 +1,72 @@
-//! The listening socket of a pool: from its address to an open descriptor, with php-fpm's sentences.
+//! The listening socket of a pool: from its address to an open descriptor, inherited, shared or new, with php-fpm's
+//! sentences.
 
-use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use config::{Diagnostic, Level, Listen, Pool};
-use sys::listener::{self, ListenError};
+use sys::listener::{self, Bound, ListenError};
 
 use crate::identity;
+use crate::inheritance::{Sockets, tcp_key};
 use crate::load::{error, system_error};
 use crate::log::Log;
 
-/// An open listening socket.
+/// A pool's listening socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
     /// Blocking; workers accept on it themselves.
-    pub(crate) fd: OwnedFd,
-    /// The file that goes away with the master.
-    file: Option<PathBuf>,
+    pub(crate) fd: Rc<OwnedFd>,
+    tcp: bool,
 }
 
 impl Socket {
     /// Whether clients come over TCP.
     pub(crate) fn is_tcp(&self) -> bool {
-        self.file.is_none()
-    }
-
-    /// Removes the socket's file.
-    pub(crate) fn unlink(&self) {
-        if let Some(file) = &self.file {
-            let _ = fs::remove_file(file);
-        }
+        self.tcp
     }
 }
 
-/// Opens the pool's listening socket.
-pub(crate) fn open(pool: &Pool, log: &mut Log) -> Result<Socket, Diagnostic> {
+/// Finds the pool's listening socket among those we have, or opens it.
+pub(crate) fn open(pool: &Pool, sockets: &mut Sockets, log: &mut Log) -> Result<Socket, Diagnostic> {
     let listen = Listen::parse(&pool.listen).map_err(|mut diagnostic| {
         diagnostic.logged = true;
         diagnostic
     })?;
     match listen {
-        Listen::Unix(path) => {
-            let access = identity::socket_access(pool, log)?;
-            let fd =
-                listener::unix(&path, &access, pool.listen_backlog).map_err(|error| told(error, pool))?;
-            Ok(Socket { fd, file: Some(path) })
-        }
-        Listen::Tcp { host, port } => open_tcp(&String::from_utf8_lossy(&host), port, pool, log),
-        Listen::Port(port) => open_any(port, pool, log),
+        Listen::Unix(path) => open_unix(path, pool, sockets, log),
+        Listen::Tcp { host, port } => open_tcp(&String::from_utf8_lossy(&host), port, pool, sockets, log),
+        Listen::Port(port) => open_any(port, pool, sockets, log),
     }
 }
 
-fn name(pool: &Pool) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(&pool.name)
+/// Whether the path fits into an address; php-fpm 8.2 cuts it.
+pub(crate) fn check_length(path: &Path, pool: &Pool) -> Result<(), Diagnostic> {
+    match path.as_os_str().len() {
+        length if length > listener::LONGEST_PATH => Err(told(ListenError::TooLong(length), pool)),
+        _ => Ok(()),
+    }
 }
 
-fn open_tcp(host: &str, port: u16, pool: &Pool, log: &mut Log) -> Result<Socket, Diagnostic> {
+fn open_unix(path: PathBuf, pool: &Pool, sockets: &mut Sockets, log: &mut Log) -> Result<Socket, Diagnostic> {
+    let access = identity::socket_access(pool, log)?;
+    if let Some((fd, tcp)) = sockets.find(path.as_os_str().as_bytes()) {
+        return Ok(Socket { fd, tcp });
+    }
+    let fd = listener::unix(&path, &access, pool.listen_backlog).map_err(|error| told(error, pool))?;
+    Ok(Socket { fd: sockets.add(Bound::Unix(path), fd), tcp: false })
+}
+
+fn open_tcp(
+    host: &str,
+    port: u16,
+    pool: &Pool,
+    sockets: &mut Sockets,
+    log: &mut Log,
+) -> Result<Socket, Diagnostic> {
     let addresses = listener::resolve(host, port).map_err(|source| {
         let text = source.to_string();
         let reason = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
@@ -77,30 +86,33 @@ fn open_tcp(host: &str, port: u16, pool: &Pool, log: &mut Log) -> Result<Socket,
             log.diagnose(earlier);
         }
         tried = true;
-        opened = listener::tcp(address, pool.listen_backlog).map_err(|error| told(error, pool));
+        opened = open_address(address, pool, sockets);
         if opened.is_ok() {
             log.write(Level::Debug, format!("Found address for {host}, socket opened on {ip}"));
         }
     }
-    Ok(Socket { fd: opened?, file: None })
+    opened
+}
+
+fn open_address(address: SocketAddr, pool: &Pool, sockets: &mut Sockets) -> Result<Socket, Diagnostic> {
+    if let Some((fd, tcp)) = sockets.find(&tcp_key(address)) {
+        return Ok(Socket { fd, tcp });
+    }
+    let fd = listener::tcp(address, pool.listen_backlog).map_err(|error| told(error, pool))?;
+    Ok(Socket { fd: sockets.add(Bound::Tcp(address), fd), tcp: true })
 }
 
 /// A port alone: every IPv6 address, which takes IPv4 too, else every IPv4 address.
-fn open_any(port: u16, pool: &Pool, log: &mut Log) -> Result<Socket, Diagnostic> {
-    let any = |address: &str| SocketAddr::new(address.parse().expect("a literal address"), port);
-    let fd = match listener::tcp(any("::"), pool.listen_backlog) {
-        Ok(fd) => fd,
-        Err(_) => {
-            log.write(Level::Notice, "Failed implicitly binding to ::, retrying with 0.0.0.0");
-            listener::tcp(any("0.0.0.0"), pool.listen_backlog).map_err(|error| told(error, pool))?
-        }
-    };
-    Ok(Socket { fd, file: None })
+fn open_any(port: u16, pool: &Pool, sockets: &mut Sockets, log: &mut Log) -> Result<Socket, Diagnostic> {
+    open_address((Ipv6Addr::UNSPECIFIED, port).into(), pool, sockets).or_else(|_| {
+        log.write(Level::Notice, "Failed implicitly binding to ::, retrying with 0.0.0.0");
+        open_address((Ipv4Addr::UNSPECIFIED, port).into(), pool, sockets)
+    })
 }
 
 fn told(problem: ListenError, pool: &Pool) -> Diagnostic {
     let address = String::from_utf8_lossy(&pool.listen);
-    let tag = format!("[pool {}]", name(pool));
+    let tag = format!("[pool {}]", String::from_utf8_lossy(&pool.name));
     match problem {
         ListenError::InUse => error(format!("Another FPM instance seems to already listen on {address}")),
         ListenError::TooLong(length) => {
@@ -129,9 +141,10 @@ fn told(problem: ListenError, pool: &Pool) -> Diagnostic {
 mod tests {
     use super::*;
 
-    fn opened(address: &str) -> Result<Socket, String> {
+    fn opened(address: &str, sockets: &mut Sockets) -> Result<Socket, String> {
         let pool = Pool { name: b"p".to_vec(), listen: address.into(), ..Pool::default() };
-        open(&pool, &mut Log::default()).map_err(|diagnostic| String::from_utf8(diagnostic.text).unwrap())
+        let opened = open(&pool, sockets, &mut Log::default());
+        opened.map_err(|diagnostic| String::from_utf8(diagnostic.text).unwrap())
     }
 
     #[test]
@@ -139,17 +152,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let text = path.to_str().unwrap();
-        let socket = opened(text).unwrap();
+        let mut sockets = Sockets::default();
+        let socket = opened(text, &mut sockets).unwrap();
         assert!(!socket.is_tcp() && path.exists());
-        let again = opened(text).unwrap_err();
+        let again = opened(text, &mut Sockets::default()).unwrap_err();
         assert_eq!(again, format!("Another FPM instance seems to already listen on {text}"));
-        socket.unlink();
+        assert!(opened(text, &mut sockets).is_ok());
+        sockets.unlink();
         assert!(!path.exists());
     }
 
     #[test]
     fn failures_speak_php_fpms_words() {
-        let check = |address: &str, expected: &str| assert_eq!(opened(address).unwrap_err(), expected);
+        let check = |address: &str, expected: &str| {
+            assert_eq!(opened(address, &mut Sockets::default()).unwrap_err(), expected);
+        };
         check(
             "/no/such/folder/s",
             "unable to bind listening socket for address '/no/such/folder/s': No such file or directory (2)",
@@ -170,10 +187,13 @@ mod tests {
         let address = busy.local_addr().unwrap().to_string();
         let text =
             format!("unable to bind listening socket for address '{address}': Address already in use (98)");
-        assert_eq!(opened(&address).unwrap_err(), text);
+        assert_eq!(opened(&address, &mut Sockets::default()).unwrap_err(), text);
         drop(busy);
-        assert!(opened(&address).unwrap().is_tcp());
+        let mut sockets = Sockets::default();
+        let socket = opened(&address, &mut sockets).unwrap();
         let port = address.rsplit_once(':').unwrap().1;
-        assert!(opened(port).unwrap().is_tcp());
+        assert!(socket.is_tcp() && opened(&format!("localhost:{port}"), &mut sockets).is_ok());
+        drop((socket, sockets));
+        assert!(opened(port, &mut Sockets::default()).unwrap().is_tcp());
     }
 }

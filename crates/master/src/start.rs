@@ -1,7 +1,7 @@
 //! The way up, a list of steps in php-fpm's order: configuration, PHP and engine, limits, background, identities,
 //! scoreboards, sockets. Then the supervisor takes over. What fails is said, and nothing is left behind.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -18,13 +18,16 @@ use sys::{stdio, title, users};
 
 use crate::fork_server::{core_limit, core_number};
 use crate::identity::{self, Identity};
+use crate::inheritance::Sockets;
 use crate::load::{self, error, system_error};
 use crate::log::{Log, errno_text};
 use crate::pool::{Pool, shown_name};
+use crate::reload::{Origin, Predecessor};
 use crate::settings::{pool_settings, settings};
 use crate::socket::{self, Socket};
 use crate::spec::{self, Surroundings};
-use crate::supervisor::{Poller, SIGNALS, Source, Supervisor};
+use crate::supervisor::{EARLY_SIGNALS, Poller, SIGNALS, Source, Supervisor};
+use crate::systemd::Systemd;
 use crate::{Invocation, access_log, exit_code, heartbeat, php};
 
 /// How long the launcher waits for the master: longer than any start-up of PHP may take, which php-fpm has behind it
@@ -35,13 +38,17 @@ const PATIENCE: Duration = Duration::from_secs(75);
 pub fn run(invocation: &Invocation) -> u8 {
     let mut log = Log::default();
     log.explain(invocation.explain);
+    let predecessor = Predecessor::look();
+    if predecessor.as_ref().is_some_and(|image| image.background) {
+        log.stderr_is_the_log();
+    }
     if let Err(error) = prepare_process() {
         log.write(Level::Error, format!("failed to init stdio: {}", errno_text(&error)));
         return exit_code::SOFTWARE;
     }
     let Some(config) = load::load(invocation, &mut log) else { return exit_code::CONFIGURATION };
     let mut launcher = None;
-    match bring_up(invocation, config, log, &mut launcher) {
+    match bring_up(invocation, config, predecessor, log, &mut launcher) {
         Up::Running(supervisor) => supervisor.run(),
         Up::Launcher(code) => code,
         Up::Failed(mut log, diagnostic) => {
@@ -61,19 +68,27 @@ enum Up {
 }
 
 fn prepare_process() -> std::io::Result<()> {
+    signals::block(&EARLY_SIGNALS)?;
     stdio::fill_gaps()?;
     signals::ignore_sigpipe()?;
     stdio::detach_stdin_stdout()
 }
 
-fn bring_up(invocation: &Invocation, config: Config, mut log: Log, launcher: &mut Option<Launcher>) -> Up {
+fn bring_up(
+    invocation: &Invocation,
+    config: Config,
+    predecessor: Option<Predecessor>,
+    mut log: Log,
+    launcher: &mut Option<Launcher>,
+) -> Up {
     let parts = match find_parts(&config).and_then(|parts| limit_master(&config.global).map(|()| parts)) {
         Ok(parts) => parts,
         Err(diagnostic) => return Up::Failed(log, diagnostic),
     };
-    if !config.global.daemonize {
+    let origin = Origin::trace(invocation, config.global.daemonize, predecessor.as_ref());
+    if !origin.background {
         log.keep_stderr();
-    } else {
+    } else if predecessor.is_none() {
         match go_to_background(&mut log) {
             Ok(Ok(pipe)) => *launcher = Some(pipe),
             Ok(Err(code)) => return Up::Launcher(code),
@@ -81,15 +96,17 @@ fn bring_up(invocation: &Invocation, config: Config, mut log: Log, launcher: &mu
         }
     }
     let pid_path = config.global.pid.clone().filter(|path| !path.as_os_str().is_empty());
-    let log_to_stderr = !config.global.daemonize && (invocation.force_stderr || stdio::stderr_is_terminal());
     let prepared = settle_master(&config.global, &mut log)
         .and_then(|()| watch_signals())
-        .and_then(|watched| Ok((watched, open_pools(invocation, &config, &parts, &mut log)?)))
-        .and_then(|((signals, poller), pools)| {
+        .and_then(|watched| {
+            let own = predecessor.map_or_else(Vec::new, |image| image.sockets);
+            Ok((watched, open_pools(invocation, &config, &parts, &own, &mut log)?))
+        })
+        .and_then(|((signals, poller), (pools, sockets))| {
             watch_wakes(&poller, &pools)?;
-            Ok(((signals, poller), pools))
+            Ok(((signals, poller), (pools, sockets)))
         });
-    let ((signals, poller), pools) = match prepared {
+    let ((signals, poller), (pools, sockets)) = match prepared {
         Ok(prepared) => prepared,
         Err(diagnostic) => return Up::Failed(log, diagnostic),
     };
@@ -101,13 +118,15 @@ fn bring_up(invocation: &Invocation, config: Config, mut log: Log, launcher: &mu
             pools.iter().map(|pool| (pool.name.clone(), heartbeat::limits(&pool.config))).collect(),
         ),
         pools,
+        sockets,
+        origin,
+        systemd: Systemd::new(&config.global),
         engine: parts.engine,
         signals,
         poller,
         pid_path,
         pid_file: None,
         launcher: launcher.take(),
-        log_to_stderr,
         events: Default::default(),
         outcome: None,
     });
@@ -116,13 +135,13 @@ fn bring_up(invocation: &Invocation, config: Config, mut log: Log, launcher: &mu
 }
 
 /// What must be installed.
-struct Parts {
+pub(crate) struct Parts {
     engine: PathBuf,
     /// The PHP executable of each pool.
     executables: Vec<PathBuf>,
 }
 
-fn find_parts(config: &Config) -> Result<Parts, Diagnostic> {
+pub(crate) fn find_parts(config: &Config) -> Result<Parts, Diagnostic> {
     config.pools.iter().try_for_each(refuse_missing_confinement)?;
     let configured = |pool: &config::Pool| pool.php_binary.clone().or(config.global.php_binary.clone());
     let executables = config.pools.iter().map(|pool| php::find_executable(configured(pool).as_deref()));
@@ -207,15 +226,17 @@ fn open_pools(
     invocation: &Invocation,
     config: &Config,
     parts: &Parts,
+    own: &[RawFd],
     log: &mut Log,
-) -> Result<Vec<Pool>, Diagnostic> {
+) -> Result<(Vec<Pool>, Sockets), Diagnostic> {
     let is_root = users::is_root();
     let allow_root = invocation.options.allow_root;
     let resolve = |pool| identity::resolve(pool, is_root, allow_root, log);
     let identities = config.pools.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
     let boards = config.pools.iter().map(make_board).collect::<Result<Vec<_>, _>>()?;
-    let sockets = open_sockets(config, log)?;
     let env = |name: &[u8]| config::Host::env(&config::System, name);
+    let mut inherited = Sockets::inherit(&env, own, log);
+    let sockets = open_sockets(config, &mut inherited, log)?;
     // Each worker whose output is caught takes three descriptors of ours; where the limit cannot be raised, it stays.
     let inherited_files = process::raise_file_limit().ok();
     let around = Surroundings {
@@ -251,7 +272,7 @@ fn open_pools(
             workers: Default::default(),
         });
     }
-    Ok(pools)
+    Ok((pools, inherited))
 }
 
 /// Rights to take before exec, unless PHP's start-up runs as root and the engine takes them.
@@ -292,18 +313,13 @@ fn make_board(pool: &config::Pool) -> Result<(OwnedFd, Board), Diagnostic> {
     })
 }
 
-fn open_sockets(config: &Config, log: &mut Log) -> Result<Vec<Socket>, Diagnostic> {
-    let mut sockets: Vec<Socket> = Vec::new();
-    for pool in &config.pools {
-        match socket::open(pool, log) {
-            Ok(socket) => sockets.push(socket),
-            Err(diagnostic) => {
-                sockets.iter().for_each(Socket::unlink);
-                return Err(diagnostic);
-            }
-        }
+fn open_sockets(config: &Config, sockets: &mut Sockets, log: &mut Log) -> Result<Vec<Socket>, Diagnostic> {
+    let opened = config.pools.iter().map(|pool| socket::open(pool, sockets, log)).collect();
+    match &opened {
+        Ok(_) => sockets.close_unused(),
+        Err(_) => sockets.unlink(),
     }
-    Ok(sockets)
+    opened
 }
 
 fn watch_wakes(poller: &Poller, pools: &[Pool]) -> Result<(), Diagnostic> {

@@ -16,12 +16,17 @@ use sys::daemon::Launcher;
 use sys::signals::Signals;
 
 use crate::capture::Stream;
+use crate::inheritance::Sockets;
 use crate::log::Log;
 use crate::pid_file::PidFile;
 use crate::pool::Pool;
+use crate::reload::Origin;
+use crate::systemd::Systemd;
 
 /// Signals the master answers to.
 pub(crate) const SIGNALS: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM, SIGCHLD];
+/// Those among them that must not kill the master before it listens to them; they wait.
+pub(crate) const EARLY_SIGNALS: [i32; 4] = [SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD];
 const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
 const SIGQUIT: i32 = 3;
@@ -38,6 +43,10 @@ pub(crate) struct Supervisor {
     pub(crate) plan: Plan,
     pub(crate) timeouts: Timeouts,
     pub(crate) pools: Vec<Pool>,
+    pub(crate) sockets: Sockets,
+    /// What a reload starts again.
+    pub(crate) origin: Origin,
+    pub(crate) systemd: Systemd,
     pub(crate) engine: PathBuf,
     pub(crate) signals: Signals,
     pub(crate) poller: Poller,
@@ -45,8 +54,6 @@ pub(crate) struct Supervisor {
     pub(crate) pid_path: Option<PathBuf>,
     pub(crate) pid_file: Option<PidFile>,
     pub(crate) launcher: Option<Launcher>,
-    /// Once announced, lines go to stderr rather than to the error log.
-    pub(crate) log_to_stderr: bool,
     pub(crate) events: VecDeque<Event>,
     /// The exit code, once the end is reached.
     pub(crate) outcome: Option<u8>,
@@ -147,8 +154,8 @@ impl Supervisor {
         self.feed(Event::Begin);
         while self.outcome.is_none() {
             let deadline = self.plan.next_deadline();
-            let heartbeat = self.timeouts.deadline();
-            let ready = match self.poller.wait(deadline.into_iter().chain(heartbeat).min()) {
+            let others = self.timeouts.deadline().into_iter().chain(self.systemd.deadline());
+            let ready = match self.poller.wait(deadline.into_iter().chain(others).min()) {
                 Ok(ready) => ready,
                 Err(error) => {
                     self.log.write(Level::Error, format!("epoll_wait: {error}"));
@@ -165,6 +172,7 @@ impl Supervisor {
                 self.feed(Event::DeadlineReached);
             }
             self.beat(Instant::now());
+            self.report_to_systemd(Instant::now());
         }
         self.outcome.unwrap_or(crate::exit_code::SOFTWARE)
     }

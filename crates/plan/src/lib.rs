@@ -2,7 +2,7 @@
 //! The master waits, feeds `Plan::on_event`, and applies what comes back.
 //!
 //! ```text
-//! Starting ──all fork servers up──► Announcing ──Announced──► Normal ──stop signal──► Stopping ──► Exit
+//! Starting ──all fork servers up──► Announcing ──Announced──► Normal ──stop signal──► Stopping ──► Exit, Execute
 //!    └── one refused, died or too slow ──► Fail
 //! ```
 #![forbid(unsafe_code)]
@@ -70,7 +70,7 @@ pub enum Request {
     Finish,
     /// SIGUSR1: open the logs again.
     Reopen,
-    /// SIGUSR2 or SIGHUP, by its number: read the configuration again.
+    /// SIGUSR2 or SIGHUP, by its number: begin anew with the configuration as it is now.
     Reload(i32),
 }
 
@@ -157,6 +157,8 @@ pub enum Event {
     AccessLogsReopened,
     /// A signal to the master.
     Asked(Request),
+    /// The configuration was checked for a reload and can be used.
+    ReloadChecked,
     /// `next_deadline` has passed (too early is harmless).
     DeadlineReached,
 }
@@ -212,8 +214,14 @@ pub enum Action {
     },
     /// All fork servers are up: write the pid file, announce the start, then feed `Announced`.
     Announce,
+    /// Tell whoever supervises us that all is ready.
+    TellReady,
     /// Open the logs again, and feed `AccessLogsReopened` if there are access logs.
     ReopenLogs,
+    /// Look whether the configuration can be used, and feed `ReloadChecked` if so.
+    CheckReload,
+    /// All is stopped for a reload: execute the master again.
+    Execute,
     /// The start failed: leave nothing behind and end.
     Fail {
         /// The configuration's or the PHP executable's fault rather than PHP's own failure.
@@ -241,6 +249,8 @@ pub struct Plan {
     phase: Phase,
     process_max_told: bool,
     ready_told: bool,
+    /// A reload was asked for (by this signal) before the start was over.
+    reload_asked: Option<i32>,
     actions: Vec<Action>,
 }
 
@@ -257,6 +267,7 @@ impl Plan {
             phase: Phase::Starting,
             process_max_told: false,
             ready_told: false,
+            reload_asked: None,
             actions: Vec::new(),
         }
     }
@@ -284,6 +295,7 @@ impl Plan {
             Event::Looked { pool, why, look } => self.looked(pool, why, &look, now),
             Event::AccessLogsReopened => self.recycle(),
             Event::Asked(request) => self.asked(request, now),
+            Event::ReloadChecked => self.stop(stop::Kind::Reloading, now),
             Event::DeadlineReached => {
                 self.check_servers(now);
                 if self.wants_workers() {
@@ -369,7 +381,7 @@ impl Plan {
                 self.check_servers(now);
                 self.fill(now);
                 (0..self.pools.len()).for_each(|pool| self.watch(pool, now));
-                self.tell_ready();
+                self.tell_ready(now);
             }
             Phase::Stopping(_) => self.stop_step(now),
             _ => {}
@@ -377,10 +389,14 @@ impl Plan {
     }
 
     /// Once the workers of the first filling are there: every order has been answered.
-    fn tell_ready(&mut self) {
+    fn tell_ready(&mut self, now: Instant) {
         if !self.ready_told && !self.pools.iter().any(Pool::awaits_any) {
             self.ready_told = true;
             self.log(Level::Notice, "ready to handle connections");
+            self.actions.push(Action::TellReady);
+            if let Some(signal) = self.reload_asked.take() {
+                self.reload_asked(signal, now);
+            }
         }
     }
 
@@ -400,13 +416,21 @@ impl Plan {
                 self.log(Level::Debug, "received SIGUSR1");
                 self.actions.push(Action::ReopenLogs);
             }
-            Request::Reload(signal) => {
-                let name = signal_name(signal);
-                self.log(Level::Debug, format!("received {name}"));
-                let sentence =
-                    "is ignored: this version cannot reload yet, it goes on with the running configuration";
-                self.log(Level::Warning, format!("{name} {sentence}"));
-            }
+            Request::Reload(signal) => self.reload_asked(signal, now),
+        }
+    }
+
+    /// Only what runs can be reloaded: during the start one such signal is kept, as it is with php-fpm.
+    fn reload_asked(&mut self, signal: i32, now: Instant) {
+        if !self.ready_told && !matches!(self.phase, Phase::Stopping(_) | Phase::Over) {
+            self.reload_asked = Some(signal);
+            return;
+        }
+        self.log(Level::Debug, format!("received {}", signal_name(signal)));
+        self.log(Level::Notice, "Reloading in progress ...");
+        match self.phase {
+            Phase::Normal => self.actions.push(Action::CheckReload),
+            _ => self.stop(stop::Kind::Reloading, now),
         }
     }
 

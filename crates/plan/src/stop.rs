@@ -1,9 +1,10 @@
-//! The way down: signals to the workers in php-fpm's order and rhythm, then the fork servers, then the end.
+//! The way down: signals to the workers in php-fpm's order and rhythm, then the fork servers, then the end, or for a
+//! reload the next image of the master.
 //!
 //! ```text
-//! workers: QUIT (finish) or TERM (terminate) ─timeout─► TERM / KILL ─1 s─► KILL ─1 s─► KILL …
+//! workers: QUIT (finish, reload) or TERM (terminate) ─timeout─► TERM / KILL ─1 s─► KILL ─1 s─► KILL …
 //! workers of a fork server that stays silent after KILL: KILL it too
-//! no worker left: close the fork servers ─2 s─► KILL them;  none left: Exit
+//! no worker left: close the fork servers ─2 s─► KILL them;  none left: Exit, or Execute for a reload
 //! ```
 
 use std::time::{Duration, Instant};
@@ -19,9 +20,10 @@ const STEP: Duration = Duration::from_secs(1);
 /// How long a fork server may take to shut PHP down.
 const SERVER_LIMIT: Duration = Duration::from_secs(2);
 
-/// Which of php-fpm's two ways to end.
+/// Which of php-fpm's three ways to stop the workers; a later one overrides an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
+    Reloading,
     Finishing,
     Terminating,
 }
@@ -29,6 +31,7 @@ pub(crate) enum Kind {
 impl Kind {
     fn name(self) -> &'static str {
         match self {
+            Kind::Reloading => "reloading",
             Kind::Finishing => "finishing",
             Kind::Terminating => "terminating",
         }
@@ -70,7 +73,7 @@ impl Plan {
         } else if due {
             let (signal, wait) = match (stop.last_signal, stop.kind) {
                 (None, Kind::Terminating) => (SIGTERM, self.settings.process_control_timeout),
-                (None, Kind::Finishing) => (SIGQUIT, self.settings.process_control_timeout),
+                (None, Kind::Reloading | Kind::Finishing) => (SIGQUIT, self.settings.process_control_timeout),
                 (Some(SIGQUIT), _) => (SIGTERM, STEP),
                 (Some(_), _) => (SIGKILL, STEP),
             };
@@ -110,9 +113,7 @@ impl Plan {
         let running: Vec<_> =
             (0..self.pools.len()).filter(|id| !matches!(self.pools[*id].server, Server::Down)).collect();
         if running.is_empty() {
-            self.log(Level::Notice, "exiting, bye-bye!");
-            self.phase = Phase::Over;
-            return self.actions.push(Action::Exit);
+            return self.stopped();
         }
         let Phase::Stopping(stop) = &mut self.phase else { return };
         if !stop.servers_told {
@@ -125,5 +126,16 @@ impl Plan {
             stop.deadline = Some(now + STEP);
             self.actions.extend(running.into_iter().map(Action::KillServer));
         }
+    }
+
+    /// Nothing runs any more.
+    fn stopped(&mut self) {
+        let reloading = matches!(&self.phase, Phase::Stopping(stop) if stop.kind == Kind::Reloading);
+        self.phase = Phase::Over;
+        if reloading {
+            return self.actions.push(Action::Execute);
+        }
+        self.log(Level::Notice, "exiting, bye-bye!");
+        self.actions.push(Action::Exit);
     }
 }

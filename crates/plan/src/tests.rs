@@ -100,7 +100,7 @@ fn all_fork_servers_come_up_before_any_worker() {
     assert!(s.plan.awaits(0, 0) && !s.plan.awaits(0, 1));
     assert_eq!(s.deadline_ms(), None);
     s.check(23, Event::Forked { pool: 1, slot: 0, pid: 8 }, &["DEBUG [pool b] child 8 started"]);
-    let last = ["DEBUG [pool a] child 9 started", "NOTICE ready to handle connections"];
+    let last = ["DEBUG [pool a] child 9 started", "NOTICE ready to handle connections", "TellReady"];
     s.check(24, Event::Forked { pool: 0, slot: 0, pid: 9 }, &last);
 }
 
@@ -325,12 +325,61 @@ fn a_fork_server_that_does_not_end_is_killed() {
 }
 
 #[test]
-fn reload_and_reopen_change_nothing_that_runs() {
+fn logs_are_opened_again_and_nothing_else_changes() {
     let mut s = Stage::running(1, 0);
     s.check(0, Event::Asked(Request::Reopen), &["DEBUG received SIGUSR1", "ReopenLogs"]);
-    let lines = s.at(0, Event::Asked(Request::Reload(12)));
-    assert_eq!(lines.len(), 2);
-    assert!(lines[1].starts_with("WARNING SIGUSR2 is ignored"), "{lines:?}");
+}
+
+const RELOAD: Event = Event::Asked(Request::Reload(12));
+
+#[test]
+fn a_reload_stops_the_workers_once_the_configuration_is_checked() {
+    let mut s = Stage::running(1, 2000);
+    let asked = ["DEBUG received SIGUSR2", "NOTICE Reloading in progress ..."];
+    s.check(0, RELOAD, &[asked[0], asked[1], "CheckReload"]);
+    // The check failed, and it is asked for again.
+    s.check(5, RELOAD, &[asked[0], asked[1], "CheckReload"]);
+    s.check(
+        6,
+        Event::ReloadChecked,
+        &[
+            "DEBUG switching to 'reloading' state",
+            "DEBUG [pool a] sending signal 3 SIGQUIT to child 100",
+            "signal 0.0 3",
+            "DEBUG 1 child(ren) still alive",
+        ],
+    );
+    s.check(7, RELOAD, &asked);
+    let ended = s.at(10, exited(0, CLEAN));
+    assert_eq!(ended[1..], ["close 0"]);
+    s.check(11, RELOAD, &asked);
+    s.check(12, died(CLEAN), &["Execute"]);
+}
+
+#[test]
+fn a_stop_overrides_a_reload_and_not_the_other_way_round() {
+    let mut s = Stage::running(1, 2000);
+    s.at(0, RELOAD);
+    s.at(0, Event::ReloadChecked);
+    let stop = s.at(1, Event::Asked(Request::Finish));
+    assert_eq!(stop[2], "DEBUG switching to 'finishing' state");
+    let late = "DEBUG not switching to 'reloading' state, because already in 'finishing' state";
+    assert_eq!(s.at(2, RELOAD)[2], late);
+    s.at(3, exited(0, CLEAN));
+    s.check(4, died(CLEAN), &["NOTICE exiting, bye-bye!", "Exit"]);
+}
+
+#[test]
+fn a_reload_asked_for_during_the_start_follows_it() {
+    let mut s = Stage::new(&[1], 0, 0);
+    s.at(0, Event::Begin);
+    s.check(0, RELOAD, &[]);
+    s.at(0, Event::ServerStarted(0));
+    s.check(0, RELOAD, &[]);
+    s.at(0, Event::Announced);
+    let born = s.at(0, Event::Forked { pool: 0, slot: 0, pid: 100 });
+    let asked = ["TellReady", "DEBUG received SIGUSR2", "NOTICE Reloading in progress ...", "CheckReload"];
+    assert_eq!(born[2..], asked);
 }
 
 #[test]

@@ -1,15 +1,18 @@
-//! Listening sockets: unix with rights and access list, TCP. Made blocking and close-on-exec.
+//! Listening sockets: unix with rights and access list, TCP; made here, or taken over from whoever started this
+//! process. Blocking and close-on-exec.
 
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockname, getsockopt, setsockopt,
+    socket, sockopt,
 };
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, chown};
@@ -92,6 +95,57 @@ pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok((host, port).to_socket_addrs()?.collect())
 }
 
+/// What a listening socket is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The path of a unix socket; empty for one without a path.
+    Unix(PathBuf),
+    /// An address and a port.
+    Tcp(SocketAddr),
+}
+
+/// Takes over a listening socket that this process was started with, by its number; an error says why it is none that
+/// workers can accept on. Each number may be taken once, before this process has made listening sockets itself.
+pub fn inherit(number: RawFd) -> io::Result<(OwnedFd, Bound)> {
+    if number <= libc::STDERR_FILENO {
+        return Err(io::Error::other("that is a standard descriptor"));
+    }
+    // SAFETY: the number is only asked about; fcntl answers EBADF if nothing is open there.
+    let asked = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl(asked, FcntlArg::F_GETFD)?;
+    let listens = getsockopt(&asked, sockopt::AcceptConn)?;
+    if !listens || getsockopt(&asked, sockopt::SockType)? != SockType::Stream {
+        return Err(io::Error::other("it is no listening socket"));
+    }
+    let bound = bound(asked)?;
+    // SAFETY: it is a listening socket, and this process has made none: it came from outside and has no other owner.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    // Workers wait in accept; the flag is shared with whoever holds the socket, who has no use for it meanwhile.
+    let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
+    if flags.contains(OFlag::O_NONBLOCK) {
+        fcntl(&fd, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
+    }
+    Ok((fd, bound))
+}
+
+/// The address of a socket.
+fn bound(fd: BorrowedFd<'_>) -> io::Result<Bound> {
+    let address: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    if let Some(unix) = address.as_unix_addr() {
+        return Ok(Bound::Unix(unix.path().unwrap_or(Path::new("")).to_path_buf()));
+    }
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
+    let address = v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())));
+    address.map(Bound::Tcp).ok_or_else(|| io::Error::other("its kind of address is unknown"))
+}
+
+/// Lets a program that this process becomes have the descriptor.
+pub fn keep_on_exec(fd: impl AsFd) -> io::Result<()> {
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok(())
+}
+
 fn open(family: AddressFamily) -> Result<OwnedFd, ListenError> {
     socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
         .map_err(|errno| ListenError::Socket(errno.into()))
@@ -157,6 +211,23 @@ mod tests {
         unix(&folder.path().join("x".repeat(room)), &access(0o600), 5).unwrap();
         let long = unix(&folder.path().join("x".repeat(room + 1)), &access(0o600), 5);
         assert!(matches!(long, Err(ListenError::TooLong(length)) if length == LONGEST_PATH + 1));
+    }
+
+    #[test]
+    fn only_listening_sockets_are_inherited() {
+        use std::os::fd::IntoRawFd;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        assert!(inherit(client.as_raw_fd()).is_err() && inherit(2).is_err() && inherit(-5).is_err());
+        assert_eq!(inherit(1_000_000).unwrap_err().raw_os_error(), Some(libc::EBADF));
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(inherit(file.as_raw_fd()).unwrap_err().raw_os_error(), Some(libc::ENOTSOCK));
+        let (fd, bound) = inherit(listener.into_raw_fd()).unwrap();
+        assert_eq!(bound, Bound::Tcp(address));
+        let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL).unwrap());
+        assert!(!flags.contains(OFlag::O_NONBLOCK));
     }
 
     #[test]

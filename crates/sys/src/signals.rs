@@ -39,6 +39,15 @@ impl AsFd for Signals {
     }
 }
 
+/// Lets these signals wait until `Signals::collect` takes them.
+pub fn block(signals: &[i32]) -> io::Result<()> {
+    let mut set = SigSet::empty();
+    for number in signals {
+        set.add(Signal::try_from(*number)?);
+    }
+    Ok(sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?)
+}
+
 /// A write to a closed pipe or socket becomes an error instead of the end.
 pub fn ignore_sigpipe() -> io::Result<()> {
     set_disposition(Signal::SIGPIPE, SigHandler::SigIgn)

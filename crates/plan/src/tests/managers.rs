@@ -49,7 +49,7 @@ fn dynamic_arms_for_the_moment_when_too_few_are_idle() {
     s.born(0, 1);
     let last = s.at(0, Event::Forked { pool: 0, slot: 2, pid: 102 });
     // Three alive, two shall be idle: the second that is occupied is one too many.
-    assert_eq!(last[1..], ["arm 0 2", "NOTICE ready to handle connections"]);
+    assert_eq!(last[1..], ["arm 0 2", "NOTICE ready to handle connections", "TellReady"]);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_look_that_changes_nothing_holds_the_next_back() {
 fn an_idle_ondemand_pool_has_no_process() {
     let mut s = Stage::with(&[ondemand(2)], 0, 0);
     s.check(0, Event::Begin, &["Announce"]);
-    s.check(0, Event::Announced, &["watch 0", "NOTICE ready to handle connections"]);
+    s.check(0, Event::Announced, &["watch 0", "NOTICE ready to handle connections", "TellReady"]);
     assert_eq!(s.plan.next_deadline(), None);
     assert_eq!(s.look(5, Why::Queue, &[], 0), ["start 0"]);
     s.check(50, Event::ServerStarted(0), &["fork 0.0"]);

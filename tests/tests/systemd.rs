@@ -1,0 +1,179 @@
+//! What systemd is told, heard on a socket of the test's own: readiness, state, watchdog; and what the log says of it.
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use cornac_tests::scene::{begun, slow};
+use cornac_tests::{Server, Setup, Side, compare_runs, wait};
+use nix::sys::signal::Signal;
+use regex::Regex;
+
+/// Each test's own abstract name.
+fn receiver() -> (UnixDatagram, String) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("cornac-notify-{}-{number}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("short name");
+    let socket = UnixDatagram::bind_addr(&address).expect("own name");
+    socket.set_read_timeout(Some(wait::PATIENCE)).expect("own socket");
+    (socket, format!("@{name}"))
+}
+
+/// The next datagram, without process ids.
+fn hear(socket: &UnixDatagram) -> String {
+    let mut buffer = [0; 4096];
+    let length = socket.recv(&mut buffer).expect("a datagram comes");
+    let pid = Regex::new(r"MAINPID=\d+").expect("pattern");
+    pid.replace_all(&String::from_utf8_lossy(&buffer[..length]), "MAINPID={pid}").into_owned()
+}
+
+/// Texts of the log after the time, without process ids.
+fn said(server: &Server) -> String {
+    let pid = Regex::new(r"pid \d+").expect("pattern");
+    let log = server.log() + &server.stderr();
+    let lines = log.lines().filter_map(|line| line.split_once("] ")).map(|(_, text)| text);
+    lines.map(|text| pid.replace_all(text, "pid").into_owned() + "\n").collect()
+}
+
+#[test]
+fn ready_state_and_lines() {
+    compare_runs("interval of a second", None, |side| {
+        let (socket, name) = receiver();
+        let setup =
+            slow().global("systemd_interval = 1\nprocess_control_timeout = 5").env("NOTIFY_SOCKET", &name);
+        let server = Server::start(side, &setup);
+        let mut heard = vec![hear(&socket), hear(&socket)];
+        let client = begun(&server);
+        // The next but one was certainly made with the request running.
+        hear(&socket);
+        let busy = hear(&socket);
+        heard.push(busy.split(", Traffic").next().unwrap_or_default().to_owned());
+        server.write("tmp/go", "");
+        drop(client);
+        server.stop();
+        format!("{}\n{}", heard.join("\n--\n"), said(&server))
+    });
+}
+
+#[test]
+fn every_form_of_the_interval() {
+    for line in
+        ["systemd_interval = 0", "systemd_interval = 2m", "systemd_interval = 1", "systemd_interval = -1"]
+    {
+        compare_runs(line, None, |side| {
+            let (socket, name) = receiver();
+            let server = Server::start(side, &Setup::new().global(line).env("NOTIFY_SOCKET", &name));
+            let ready = hear(&socket);
+            server.wait_log("systemd monitor");
+            server.stop();
+            format!("{ready}\n{}", said(&server))
+        });
+    }
+}
+
+#[test]
+fn the_watchdog() {
+    for (usec, lines) in [
+        ("4000000", ""),
+        ("4000000", "systemd_interval = 9"),
+        ("1500000", ""),
+        ("nonsense", ""),
+        ("-5", ""),
+        ("60000000", "systemd_interval = 0"),
+    ] {
+        compare_runs(&format!("WATCHDOG_USEC={usec} {lines}"), None, |side| {
+            let (socket, name) = receiver();
+            let setup = Setup::new().global(lines).env("NOTIFY_SOCKET", &name).env("WATCHDOG_USEC", usec);
+            let server = Server::start(side, &setup);
+            let mut heard = hear(&socket);
+            if usec == "4000000" {
+                heard += &hear(&socket);
+            }
+            server.wait_log("systemd monitor");
+            server.stop();
+            format!("{heard}\n{}", said(&server))
+        });
+    }
+}
+
+#[test]
+fn a_socket_by_its_path() {
+    compare_runs("path", None, |side| {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).expect("own path");
+        let server = Server::start(side, &Setup::new().env("NOTIFY_SOCKET", &path.to_string_lossy()));
+        let ready = hear(&socket);
+        server.stop();
+        ready
+    });
+}
+
+#[test]
+fn nobody_there() {
+    for address in ["/no/such/socket", "@cornac-nobody-listens", "relative", "", "vsock:1:2"] {
+        compare_runs(address, None, |side| {
+            let server = Server::start(
+                side,
+                &Setup::new().global("systemd_interval = 1").env("NOTIFY_SOCKET", address),
+            );
+            server.wait_log("systemd monitor");
+            if address != "" {
+                server.wait_log("failed to notify status");
+            }
+            let text = said(&server);
+            server.stop();
+            text
+        });
+    }
+}
+
+#[test]
+fn ready_again_after_a_reload() {
+    compare_runs("USR2", None, |side| {
+        let (socket, name) = receiver();
+        let server = Server::start(side, &Setup::new().env("NOTIFY_SOCKET", &name));
+        let first = hear(&socket);
+        server.signal(Signal::SIGUSR2);
+        let second = hear(&socket);
+        server.wait_ready_times(2);
+        server.stop();
+        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("own socket");
+        let more = socket.recv(&mut [0; 64]).is_ok();
+        format!("{first}\n{second}\n{more}")
+    });
+}
+
+#[test]
+fn in_the_background_the_masters_process_id_is_named() {
+    compare_runs("daemonize", None, |side: Side| {
+        let (socket, name) = receiver();
+        let server = Server::start(side, &Setup::new().daemon().env("NOTIFY_SOCKET", &name));
+        let mut buffer = [0; 4096];
+        let length = socket.recv(&mut buffer).expect("a datagram comes");
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        let named = text.ends_with(&format!("MAINPID={}", server.master()));
+        server.stop();
+        named.to_string()
+    });
+}
+
+#[test]
+fn scripts_see_nothing_of_it() {
+    let code = "<?php var_dump(getenv('NOTIFY_SOCKET') !== false, getenv('WATCHDOG_USEC') !== false);";
+    let reason = "the variables are for the master alone";
+    compare_runs("clear_env = no", Some(reason), |side| {
+        let (_socket, name) = receiver();
+        let setup = Setup::new()
+            .www("clear_env = no")
+            .script("x.php", code)
+            .env("NOTIFY_SOCKET", &name)
+            .env("WATCHDOG_USEC", "100000000");
+        let server = Server::start(side, &setup);
+        let body = server.get("/x.php").body();
+        server.stop();
+        body
+    });
+}
