@@ -42,7 +42,10 @@ const SIGNALS: [(&str, &str); 5] = [
     ("SIGINT, SIGTERM", "Stop at once: requests that are being served are lost."),
     ("SIGQUIT", "Stop when the requests that are being served have been answered."),
     ("SIGUSR1", "Open the log files again, after they were moved away."),
-    ("SIGUSR2, SIGHUP", "Read the configuration and PHP's own again, and replace all workers."),
+    (
+        "SIGUSR2, SIGHUP",
+        "Read the configuration and PHP's own again, and replace all workers. A configuration that cannot be used changes nothing.",
+    ),
     ("SIGKILL", "All processes end; the next start finds nothing in its way."),
 ];
 
@@ -61,8 +64,9 @@ const FILES: [(&str, &str); 6] = [
     ("libcornac_engine.so", "What is loaded into PHP; beside the executable or in ../lib/cornac."),
 ];
 
-const ENVIRONMENT: [(&str, &str); 3] = [
+const ENVIRONMENT: [(&str, &str); 4] = [
     ("FPM_SOCKETS", "Listening sockets that are inherited: address=descriptor, separated by commas."),
+    ("NOTIFY_SOCKET", "Set by systemd: it is told of readiness and state."),
     ("WATCHDOG_USEC", "Set by systemd: its watchdog is served."),
     ("TZ", "The time zone of the log."),
 ];
