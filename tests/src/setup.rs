@@ -123,7 +123,7 @@ impl Setup {
     }
 
     /// The text of the configuration file, placeholders not yet filled in.
-    pub(crate) fn config(&self) -> String {
+    pub fn config(&self) -> String {
         if self.bare {
             return self.global.clone();
         }

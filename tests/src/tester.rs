@@ -120,3 +120,24 @@ pub fn as_nobody(side: Side, words: &[String]) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     mask_volatile(&format!("{:?}\n{}{}", output.status.code(), text(&output.stdout), text(&output.stderr)))
 }
+
+/// Exit code and output of one of cornac's own commands.
+pub fn own_command(site: &Site, words: &[&str]) -> String {
+    let dir = site.path().to_string_lossy().into_owned();
+    let output = Command::new(Side::Subject.executable())
+        .arg0("cornac")
+        .args(words.iter().map(|word| word.replace("{dir}", &dir)))
+        .env_clear()
+        .envs(ENVIRONMENT)
+        .stdin(Stdio::null())
+        .output()
+        .expect("command starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let text = format!("{:?}\n{}{}", output.status.code(), text(&output.stdout), text(&output.stderr));
+    mask_volatile(&text).replace(&dir, "{dir}")
+}
+
+/// Writes a configuration with its placeholders filled in.
+pub fn write_filled(site: &Site, name: &str, text: &str) {
+    site.write(name, crate::server::fill_in(text, site.path(), &[1, 2]).as_bytes());
+}

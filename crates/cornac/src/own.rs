@@ -1,6 +1,7 @@
 //! cornac's own sub-commands.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -21,7 +22,7 @@ struct Own {
 enum Command {
     /// Serve in the foreground.
     Run(Run),
-    /// Say whether a configuration can be used.
+    /// Say whether a configuration can be started from: all that `-t` tests, and PHP, sockets and names.
     Check(Check),
     /// Print a page of the documentation.
     #[command(hide = true)]
@@ -82,12 +83,16 @@ struct Reading {
 pub(crate) fn run(arguments: &[OsString]) -> u8 {
     match Own::try_parse_from(arguments) {
         Ok(Own { command: Command::Run(run) }) => {
-            let mut invocation = invocation(run.config, run.reading);
+            let mut invocation = match invocation(run.config, run.reading) {
+                Ok(invocation) => invocation,
+                Err(code) => return code,
+            };
             invocation.force_stderr = run.log_to_stderr;
             master::run(&invocation)
         }
         Ok(Own { command: Command::Check(check) }) => {
-            master::check(&invocation(check.config.or(check.named), check.reading), check.dump)
+            let invocation = invocation(check.config.or(check.named), check.reading);
+            invocation.map_or_else(|code| code, |invocation| master::examine(&invocation, check.dump))
         }
         Ok(Own { command: Command::Docs { page } }) => docs::print(page),
         // Reached only with options before the word; `main` takes `cornac fpm …` itself.
@@ -104,14 +109,23 @@ pub(crate) fn command() -> clap::Command {
     Own::command()
 }
 
-fn invocation(config: Option<PathBuf>, reading: Reading) -> Invocation {
+/// `Err`: an exit code, and it has been said why.
+fn invocation(config: Option<PathBuf>, reading: Reading) -> Result<Invocation, u8> {
     let mut options = base_options();
     options.daemonize = Some(false);
     options.allow_root = reading.allow_root;
     options.prefix = reading.prefix;
+    // The usual overlay need not exist; one that was asked for has to.
+    if let Some(named) = &reading.overlay
+        && let Err(error) = named.metadata()
+    {
+        let text = format!("cornac: the overlay {} cannot be used: {error}\n", named.display());
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        return Err(exit_code::CONFIGURATION);
+    }
     options.overlay = reading.overlay.or(options.overlay);
     let config = config.unwrap_or_else(|| fpm::default_path(&options));
-    Invocation { config, options, explain: true, ..Invocation::default() }
+    Ok(Invocation { config, options, explain: true, ..Invocation::default() })
 }
 
 #[cfg(test)]

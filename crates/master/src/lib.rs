@@ -7,8 +7,10 @@
 
 mod access_log;
 mod apply;
+mod build_id;
 mod capture;
 mod children;
+mod examine;
 pub mod exit_code;
 mod fork_server;
 mod heartbeat;
@@ -34,6 +36,7 @@ use std::path::PathBuf;
 
 use board::message::PhpOptions;
 
+pub use examine::examine;
 pub use load::check;
 pub use start::run;
 

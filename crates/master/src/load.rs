@@ -90,12 +90,17 @@ pub fn check(invocation: &Invocation, dump: bool) -> u8 {
             return exit_code::CONFIGURATION;
         }
     }
+    conclude(invocation, &config, dump, &mut log);
+    exit_code::OK
+}
+
+/// Says that the configuration can be used, with `dump` shows it before.
+pub(crate) fn conclude(invocation: &Invocation, config: &Config, dump: bool, log: &mut Log) {
     if dump {
-        config::dump(&config).iter().for_each(|line| log.write(Level::Notice, line));
+        config::dump(config).iter().for_each(|line| log.write(Level::Notice, line));
     }
     let path = invocation.config.as_os_str().as_bytes();
     log.write(Level::Notice, [b"configuration file ", path, b" test is successful\n"].concat());
-    exit_code::OK
 }
 
 /// A diagnostic of the master's own steps, which all come after the log is open.

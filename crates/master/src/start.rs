@@ -149,7 +149,7 @@ pub(crate) fn find_parts(config: &Config) -> Result<Parts, Diagnostic> {
 }
 
 /// A confinement that is asked for and does not happen must not pass unnoticed.
-fn refuse_missing_confinement(pool: &config::Pool) -> Result<(), Diagnostic> {
+pub(crate) fn refuse_missing_confinement(pool: &config::Pool) -> Result<(), Diagnostic> {
     if pool.apparmor_hat.is_none() {
         return Ok(());
     }
