@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::panic::Location;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
 
@@ -60,8 +62,10 @@ pub(crate) fn to_stderr() {
 }
 
 /// Logs one line.
+#[track_caller]
 pub(crate) fn write(level: Level, text: &[u8]) {
-    if (level as u8) < LOWEST.load(Relaxed) {
+    let lowest = LOWEST.load(Relaxed);
+    if (level as u8) < lowest {
         return;
     }
     let text = cut(level, text);
@@ -72,10 +76,20 @@ pub(crate) fn write(level: Level, text: &[u8]) {
         }
         None => {
             // One `write` a line, so that lines of several workers do not mix.
-            let line = [level.prefix().as_bytes(), &text, b"\n"].concat();
+            let origin =
+                if lowest == Level::Debug as u8 { origin(Location::caller(), &text) } else { String::new() };
+            let line = [level.prefix().as_bytes(), origin.as_bytes(), &text, b"\n"].concat();
             let _ = std::io::stderr().lock().write_all(&line);
         }
     }
+}
+
+/// With `log_level = debug`: `module(), line 12: `, where php-fpm names the function. It has one space more before the
+/// messages of PHP itself.
+fn origin(place: &Location<'_>, text: &[u8]) -> String {
+    let module = Path::new(place.file()).file_stem().unwrap_or_default().to_string_lossy();
+    let gap = if text.starts_with(b"PHP message: ") { " " } else { "" };
+    format!("{module}(), line {}: {gap}", place.line())
 }
 
 /// Tells the master, when it reads this worker's output, that what has come so far belongs to a request that is

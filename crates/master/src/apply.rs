@@ -36,7 +36,10 @@ impl Supervisor {
             Action::CountSaturation(pool) => self.count_saturation(pool),
             Action::Trace { pool, slot, request } => self.trace(pool, slot, request),
             Action::Announce => self.announce(),
-            Action::TellReady => self.tell_systemd_ready(),
+            Action::TellReady => {
+                self.tell_systemd_ready();
+                self.hear_workers();
+            }
             Action::CheckReload => self.check_reload(),
             Action::Execute => self.execute_anew(),
             Action::ReopenLogs => self.reopen_logs(),

@@ -95,11 +95,8 @@ impl Supervisor {
     fn worker_born(&mut self, pool: PoolId, slot: u32, pid: u32, parent: u32) {
         let Some(worker) = self.pools[pool].workers.get_mut(&slot) else { return };
         worker.identify(pid, parent);
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            if let Some(reader) = worker.capture.as_ref().and_then(|capture| capture.reader(stream)) {
-                // Without a watch the output is still read at the worker's end.
-                let _ = self.poller.watch(reader, Source::WorkerOutput(pool, slot, stream));
-            }
+        if self.hears_workers {
+            self.hear_worker(pool, slot);
         }
         self.feed(Event::Forked { pool, slot, pid });
     }
@@ -218,6 +215,37 @@ impl Supervisor {
     pub(crate) fn drain_server(&mut self, pool: PoolId) {
         let Some(server) = &mut self.pools[pool].server else { return };
         server.stderr.drain(Stream::Stderr, server.pid, &mut self.log);
+    }
+
+    /// From now on workers are heard: what the first ones say stands in the log after the line that we are ready.
+    pub(crate) fn hear_workers(&mut self) {
+        self.hears_workers = true;
+        for pool in 0..self.pools.len() {
+            let slots: Vec<u32> = self.pools[pool].workers.keys().copied().collect();
+            slots.into_iter().for_each(|slot| self.hear_worker(pool, slot));
+        }
+    }
+
+    fn hear_worker(&self, pool: PoolId, slot: u32) {
+        let Some(worker) = self.pools[pool].workers.get(&slot) else { return };
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if let Some(reader) = worker.capture.as_ref().and_then(|capture| capture.reader(stream)) {
+                // Without a watch the output is still read at the worker's end.
+                let _ = self.poller.watch(reader, Source::WorkerOutput(pool, slot, stream));
+            }
+        }
+    }
+
+    /// Reads what all workers have said so far.
+    pub(crate) fn drain_workers(&mut self) {
+        let born =
+            self.pools.iter_mut().flat_map(|pool| pool.workers.values_mut()).filter(|worker| worker.pid != 0);
+        for worker in born {
+            let Some(capture) = &mut worker.capture else { continue };
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                capture.drain(stream, worker.pid, &mut self.log);
+            }
+        }
     }
 
     pub(crate) fn drain_worker(&mut self, pool: PoolId, slot: u32, stream: Stream) {

@@ -127,6 +127,7 @@ fn bring_up(
         pid_path,
         pid_file: None,
         launcher: launcher.take(),
+        hears_workers: false,
         events: Default::default(),
         outcome: None,
     });

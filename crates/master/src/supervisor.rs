@@ -54,6 +54,8 @@ pub(crate) struct Supervisor {
     pub(crate) pid_path: Option<PathBuf>,
     pub(crate) pid_file: Option<PidFile>,
     pub(crate) launcher: Option<Launcher>,
+    /// Ready, and the output of workers is read.
+    pub(crate) hears_workers: bool,
     pub(crate) events: VecDeque<Event>,
     /// The exit code, once the end is reached.
     pub(crate) outcome: Option<u8>,
@@ -208,6 +210,10 @@ impl Supervisor {
     fn take_signals(&mut self) {
         let mut children = false;
         while let Ok(Some(signal)) = self.signals.next() {
+            if signal != SIGCHLD {
+                // What workers said before somebody signalled us stands before it in the log.
+                self.drain_workers();
+            }
             match signal {
                 SIGCHLD => children = true,
                 SIGTERM | SIGINT => self.feed(Event::Asked(Request::Terminate(signal))),
