@@ -90,7 +90,9 @@ impl Server {
         if setup.unprivileged {
             give_to_pool_user(site.path());
         }
-        let held: Vec<OwnedFd> = setup.handed.iter().map(|address| listen_at(&fill(address))).collect();
+        let passed = setup.passed.iter().map(|fd| fd.try_clone().expect("own socket"));
+        let held: Vec<OwnedFd> =
+            passed.chain(setup.handed.iter().map(|address| listen_at(&fill(address)))).collect();
         let mut command = command(side, &site, &setup.wrapper());
         for (fd, index) in held.iter().zip(0..) {
             let copy = Stdio::from(fd.try_clone().expect("own socket"));
@@ -154,6 +156,12 @@ impl Server {
     /// The listening sockets it was started with, which whoever started it holds as well.
     pub fn held(&self) -> &[OwnedFd] {
         &self.held
+    }
+
+    /// Another server's setup, to be started with the sockets this one was started with.
+    pub fn hand_on(&self, setup: Setup) -> Setup {
+        let copies = self.held.iter().map(|fd| fd.try_clone().expect("own socket"));
+        Setup { passed: copies.map(std::sync::Arc::new).collect(), ..setup }
     }
 
     /// Its folder; scripts are below `www`.

@@ -2,6 +2,9 @@
 //! is written into the folder of either side. In every text `{dir}` stands for that folder, `{user}` and `{group}` for
 //! the pool's user, `{port}` and `{port2}` for free TCP ports.
 
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
 use crate::binary::is_root;
 use crate::site::POOL_USER;
 
@@ -18,6 +21,7 @@ pub struct Setup {
     pub(crate) quiet: bool,
     pub(crate) wrapper: Vec<String>,
     pub(crate) handed: Vec<String>,
+    pub(crate) passed: Vec<Arc<OwnedFd>>,
     pub(crate) unprivileged: bool,
 }
 
@@ -112,7 +116,7 @@ impl Setup {
             let script = format!("exec {redirects}; exec \"$0\" \"$@\"");
             vec!["/bin/sh".to_owned(), "-c".to_owned(), script]
         };
-        let sockets = match self.handed.len() {
+        let sockets = match self.handed.len() + self.passed.len() {
             0 => Vec::new(),
             1 => shell("3<&0 0</dev/null"),
             _ => shell("3<&0 4<&1 0</dev/null 1>stdout"),

@@ -41,10 +41,33 @@ fn is_port(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(u8::is_ascii_digit)
 }
 
+/// php-fpm looks at the number the text begins with, then the C library at the whole text.
 fn parse_port(text: &[u8]) -> Result<u16, Diagnostic> {
-    let port = std::str::from_utf8(text).ok().and_then(|t| t.parse::<u16>().ok()).filter(|p| *p != 0);
-    port.ok_or_else(|| {
-        Diagnostic::new(Level::Error, [b"invalid port value '", text, b"'"].concat())
-            .hint("a port is a number from 1 to 65535")
-    })
+    const HINT: &str = "a port is a number from 1 to 65535";
+    let (number, rest) = leading_number(text);
+    let port = u16::try_from(number).ok().filter(|port| *port != 0).ok_or_else(|| {
+        Diagnostic::new(Level::Error, [b"invalid port value '", text, b"'"].concat()).hint(HINT)
+    })?;
+    match rest {
+        [] => Ok(port),
+        _ => {
+            let sentence = b"getaddrinfo: Servname not supported for ai_socktype\n";
+            Err(Diagnostic::new(Level::Error, sentence.to_vec()).hint(HINT))
+        }
+    }
+}
+
+/// As C reads numbers: blanks, a sign, digits; and what follows.
+fn leading_number(text: &[u8]) -> (i64, &[u8]) {
+    let unsigned = text.trim_ascii_start();
+    let (sign, digits) = match unsigned {
+        [b'-', digits @ ..] => (-1, digits),
+        [b'+', digits @ ..] => (1, digits),
+        digits => (1, digits),
+    };
+    let length = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let value = digits[..length]
+        .iter()
+        .fold(0_i64, |value, digit| value.saturating_mul(10).saturating_add((digit - b'0').into()));
+    (sign * value, &digits[length..])
 }

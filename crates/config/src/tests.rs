@@ -215,6 +215,10 @@ fn addresses() {
         ("0", bad("0")),
         ("host:http", bad("http")),
         ("host:", bad("")),
+        ("host: +80", tcp("host", 80)),
+        ("host:99999999999999999999", bad("99999999999999999999")),
+        ("host:-80", bad("-80")),
+        ("host:80x", Err("getaddrinfo: Servname not supported for ai_socktype\n".into())),
     ] {
         let outcome = Listen::parse(text.as_bytes()).map_err(|d| String::from_utf8(d.text).unwrap());
         assert_eq!(outcome, expected, "{text}");

@@ -105,31 +105,46 @@ pub(crate) fn socket_access(pool: &Pool, log: &mut Log) -> Result<Access, Diagno
     let mode = pool.socket_mode();
     let (users, groups) = (given(&pool.listen_acl_users), given(&pool.listen_acl_groups));
     if users.is_some() || groups.is_some() {
-        let owner = [("listen.owner", &pool.listen_owner), ("listen.group", &pool.listen_group)];
-        for (name, value) in owner {
-            if let Some(value) = given(value) {
-                let value = printable(&String::from_utf8_lossy(value));
-                log.write(
-                    Level::Warning,
-                    format!("{}ACL set, {name} = '{value}' is ignored", pool_tag(pool)),
-                );
-            }
-        }
         let acl = Acl {
-            users: listed(users).map(|name| Ok(user(pool, name, NO_ERRNO)?.uid)).collect::<Result<_, _>>()?,
-            groups: listed(groups).map(|name| group(pool, name, NO_ERRNO)).collect::<Result<_, _>>()?,
+            users: listed(users).map(|name| listed_user(pool, name, log)).collect::<Result<_, _>>()?,
+            groups: listed(groups).map(|name| listed_group(pool, name, log)).collect::<Result<_, _>>()?,
         };
+        note_ignored_owners(pool, log);
         return Ok(Access { mode, acl: Some(acl), ..Access::default() });
     }
     let (owner, group) = owners(pool)?;
     Ok(Access { mode, owner, group, acl: None })
 }
 
+fn note_ignored_owners(pool: &Pool, log: &mut Log) {
+    for (name, value) in [("listen.owner", &pool.listen_owner), ("listen.group", &pool.listen_group)] {
+        if let Some(value) = given(value) {
+            let value = printable(&String::from_utf8_lossy(value));
+            log.write(Level::Warning, format!("{}ACL set, {name} = '{value}' is ignored", pool_tag(pool)));
+        }
+    }
+}
+
+/// php-fpm knows only names here.
+fn listed_user(pool: &Pool, name: &[u8], log: &mut Log) -> Result<u32, Diagnostic> {
+    let account = found(users::user_by_name(name), pool, "uid for user", name, NO_ERRNO)?;
+    let (name, uid) = (printable(&String::from_utf8_lossy(name)), account.uid);
+    log.write(Level::Debug, format!("{}user '{name}' have uid={uid}", pool_tag(pool)));
+    Ok(uid)
+}
+
+fn listed_group(pool: &Pool, name: &[u8], log: &mut Log) -> Result<u32, Diagnostic> {
+    let gid = found(users::group_by_name(name), pool, "gid for group", name, NO_ERRNO)?;
+    let name = printable(&String::from_utf8_lossy(name));
+    log.write(Level::Debug, format!("{}group '{name}' have gid={gid}", pool_tag(pool)));
+    Ok(gid)
+}
+
 /// php-fpm ends these lines with the error number of a call that did not fail.
 const NO_ERRNO: &str = ": Success (0)";
 
 fn listed(names: Option<&[u8]>) -> impl Iterator<Item = &[u8]> {
-    names.unwrap_or_default().split(|byte| *byte == b',').filter(|name| !name.is_empty())
+    names.into_iter().flat_map(|names| names.split(|byte| *byte == b','))
 }
 
 /// An owner given by name brings its primary group along.

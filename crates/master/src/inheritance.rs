@@ -60,8 +60,11 @@ fn names() -> impl Iterator<Item = String> {
     std::iter::once(VARIABLE.to_owned()).chain(rest)
 }
 
-/// Entries of the variables up to the first that is missing: key and number, or what cannot be one.
-fn entries(env: &dyn Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<Result<(Vec<u8>, RawFd), Vec<u8>>> {
+/// Key and number.
+type Entry = (Vec<u8>, RawFd);
+
+/// Entries of the variables up to the first that is missing, or the texts that are none.
+fn entries(env: &dyn Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<Result<Entry, Vec<u8>>> {
     let values = names().map_while(|name| env(name.as_bytes()));
     let texts: Vec<Vec<u8>> = values
         .flat_map(|value| value.split(|byte| *byte == b',').map(<[u8]>::to_vec).collect::<Vec<_>>())
@@ -71,7 +74,7 @@ fn entries(env: &dyn Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<Result<(Vec<u8>, RawFd
 }
 
 /// `key=number`; a key has no `=`.
-fn entry(text: &[u8]) -> Option<(Vec<u8>, RawFd)> {
+fn entry(text: &[u8]) -> Option<Entry> {
     let equals = text.iter().position(|byte| *byte == b'=')?;
     let digits = std::str::from_utf8(&text[equals + 1..]).ok().filter(|text| is_number(text))?;
     Some((text[..equals].to_vec(), digits.parse().ok()?))

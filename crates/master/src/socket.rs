@@ -57,6 +57,10 @@ fn open_unix(path: PathBuf, pool: &Pool, sockets: &mut Sockets, log: &mut Log) -
         return Ok(Socket { fd, tcp });
     }
     let fd = listener::unix(&path, &access, pool.listen_backlog).map_err(|error| told(error, pool))?;
+    if access.acl.is_some() {
+        let (name, path) = (String::from_utf8_lossy(&pool.name), path.display());
+        log.write(Level::Debug, format!("[pool {name}] ACL of the socket '{path}' is set"));
+    }
     Ok(Socket { fd: sockets.add(Bound::Unix(path), fd), tcp: false })
 }
 

@@ -30,6 +30,11 @@ pub fn user(text: &[u8]) -> io::Result<Option<Account>> {
     if is_number(text) {
         return parse(text).map(|uid| user_by_id(uid).map(Some)).unwrap_or(Ok(None));
     }
+    user_by_name(text)
+}
+
+/// A user by name alone.
+pub fn user_by_name(text: &[u8]) -> io::Result<Option<Account>> {
     let Ok(name) = std::str::from_utf8(text) else { return Ok(None) };
     Ok(User::from_name(name)?.map(account))
 }
@@ -45,6 +50,11 @@ pub fn group(text: &[u8]) -> io::Result<Option<u32>> {
     if is_number(text) {
         return Ok(parse(text));
     }
+    group_by_name(text)
+}
+
+/// A group by name alone.
+pub fn group_by_name(text: &[u8]) -> io::Result<Option<u32>> {
     let Ok(name) = std::str::from_utf8(text) else { return Ok(None) };
     Ok(Group::from_name(name)?.map(|group| group.gid.as_raw()))
 }
