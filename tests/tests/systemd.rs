@@ -120,7 +120,7 @@ fn nobody_there() {
                 &Setup::new().global("systemd_interval = 1").env("NOTIFY_SOCKET", address),
             );
             server.wait_log("systemd monitor");
-            if address != "" {
+            if !address.is_empty() {
                 server.wait_log("failed to notify status");
             }
             let text = said(&server);
