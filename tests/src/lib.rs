@@ -17,6 +17,7 @@ pub mod case;
 pub mod client;
 pub mod compare;
 pub mod http;
+pub mod installed;
 pub mod nginx;
 pub mod pair;
 pub mod processes;
