@@ -3,8 +3,19 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 10] =
-    ["files", "host", "ini", "layout", "module", "pages", "request", "sapi", "startup", "user_ini"];
+const SOURCES: [&str; 11] = [
+    "companion",
+    "files",
+    "host",
+    "ini",
+    "layout",
+    "module",
+    "pages",
+    "request",
+    "sapi",
+    "startup",
+    "user_ini",
+];
 
 fn main() {
     println!("cargo::rerun-if-env-changed=PHP_CONFIG");

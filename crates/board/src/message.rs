@@ -12,7 +12,7 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
-use trace::Layout;
+use trace::{Layout, Trace};
 
 /// Descriptors that a fork server finds open after exec; everything else the master has is close-on-exec.
 pub mod fds {
@@ -162,6 +162,19 @@ pub enum Order {
     },
     /// Workers forked from now on write the access log to the descriptor that comes along.
     UseAccessLog,
+    /// The master may not read the memory of this pool's workers: be ready to do it. Before the first `Fork`.
+    PrepareTraces,
+    /// Read the backtrace of a worker's request; answered by `Report::Trace`.
+    Trace {
+        /// The worker's slot.
+        slot: u32,
+        /// Its process id.
+        pid: u32,
+        /// The request's start, as its slot has it.
+        request: u64,
+        /// Frames wanted.
+        depth: u32,
+    },
 }
 
 /// Fork server to master.
@@ -205,6 +218,15 @@ pub enum Report {
         pid: u32,
         /// Raw wait status as `waitpid` gives it.
         status: i32,
+    },
+    /// A backtrace, or the number of the error that prevented it.
+    Trace {
+        /// The worker's slot.
+        slot: u32,
+        /// Its process id.
+        pid: u32,
+        /// What was read.
+        outcome: Result<Trace, i32>,
     },
     /// A child that is no worker of ours ended (an extension's start-up forked it).
     StrangerExited {

@@ -141,6 +141,11 @@ struct shim_layout {
 /* Once PHP has started. */
 struct shim_layout shim_layout(void);
 
+/* ---- companion.c: backtraces that nobody else may read ---- */
+
+/* In a worker: starts a task that answers with the process's memory on this socket. 0 or an error number. */
+int shim_companion_start(int socket);
+
 /* ---- ini.c: ini settings of the pool, and of one request ---- */
 
 /* Sets a pool's value for good. 0, or -1 if there is no such setting. */

@@ -17,8 +17,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, fork};
 use sys::channel::{Channel, MAX_MESSAGE, Received};
 
+use crate::companion::{self, Companion};
 use crate::log::{self, Level};
 use crate::task::{EXIT_CONFIG, EXIT_SOFTWARE, c_string, start_php};
+use crate::tracing::{self, Reader};
 use crate::worker::{self, Place};
 use crate::{confine, entry, ini_files, orphan, php, title};
 
@@ -39,8 +41,15 @@ struct ForkServer {
     access_log: Option<OwnedFd>,
     /// Tells of children that ended.
     signals: SignalFd,
-    /// Process id and slot of each worker.
-    children: Vec<(i32, u32)>,
+    children: Vec<Child>,
+    reader: Reader,
+}
+
+/// A worker.
+struct Child {
+    pid: i32,
+    slot: u32,
+    companion: Option<Companion>,
 }
 
 /// Runs the fork server of the pool whose description the master left; returns the exit code.
@@ -108,6 +117,7 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
         access_log,
         signals: watch_children().map_err(|errno| unusable(errno.to_string()))?,
         children: Vec::new(),
+        reader: Reader::default(),
     })
 }
 
@@ -253,6 +263,8 @@ impl ForkServer {
                 match decode(&buffer[..length]) {
                     Ok(Order::Fork { slot }) => self.fork(slot, fds),
                     Ok(Order::UseAccessLog) => self.access_log = fds.into_iter().next(),
+                    Ok(Order::PrepareTraces) => self.reader = tracing::choose(),
+                    Ok(Order::Trace { slot, pid, request, depth }) => self.trace(slot, pid, request, depth),
                     Err(_) => {}
                 }
                 true
@@ -267,25 +279,36 @@ impl ForkServer {
             return;
         }
         let parent = nix::unistd::getpid().as_raw();
+        // Without a companion a worker is no worse: only its backtraces fail.
+        let companion = (self.reader == Reader::Companion).then(companion::pair).and_then(Result::ok);
+        let (ours, theirs) = companion.unzip();
         // SAFETY: this process has one thread; the child goes on in `become_worker`, which never returns.
         match unsafe { fork() } {
             Ok(ForkResult::Parent { child }) => {
-                self.children.push((child.as_raw(), slot));
+                self.children.push(Child { pid: child.as_raw(), slot, companion: ours });
                 report(self.master, &Report::Forked { slot, pid: child.as_raw() as u32 });
             }
-            Ok(ForkResult::Child) => self.become_worker(slot, parent, output),
+            Ok(ForkResult::Child) => {
+                drop(ours);
+                self.become_worker(slot, parent, output, theirs)
+            }
             Err(errno) => report(self.master, &Report::ForkFailed { slot, errno: errno as i32 }),
         };
     }
 
-    fn become_worker(&self, slot: u32, parent: i32, output: Vec<OwnedFd>) -> ! {
+    fn become_worker(&self, slot: u32, parent: i32, output: Vec<OwnedFd>, companion: Option<OwnedFd>) -> ! {
         orphan::watch(self.spec.master_pid as i32, parent);
-        for fd in [self.master.as_fd().as_raw_fd(), self.signals.as_raw_fd()] {
+        let of_others = self.children.iter().filter_map(|child| child.companion.as_ref());
+        let of_others = of_others.map(Companion::raw_fd);
+        for fd in of_others.chain([self.master.as_fd().as_raw_fd(), self.signals.as_raw_fd()]) {
             // SAFETY: the descriptor is the fork server's and never used in this process, which never
             // returns to where its owner would close it.
             unsafe { libc::close(fd) };
         }
         log::to_stderr();
+        if let Some(Err(error)) = companion.map(companion::start) {
+            log::write(Level::Warning, format!("no backtraces of this worker: {error}").as_bytes());
+        }
         let place = Place {
             spec: self.spec,
             slot: &self.board.slots()[slot as usize],
@@ -296,6 +319,18 @@ impl ForkServer {
         worker::live(place, self.access_log.as_ref().map(AsRawFd::as_raw_fd), output)
     }
 
+    fn trace(&self, slot: u32, pid: u32, request: u64, depth: u32) {
+        let child = self.children.iter().find(|child| child.slot == slot && child.pid == pid as i32);
+        let outcome = match child {
+            Some(child) => {
+                let place = &self.board.slots()[slot as usize];
+                tracing::take(self.reader, pid, child.companion.as_ref(), place, request, depth)
+            }
+            None => Err(nix::errno::Errno::ESRCH.into()),
+        };
+        report(self.master, &tracing::report(slot, pid, outcome));
+    }
+
     fn reap(&mut self) {
         loop {
             let mut status = 0;
@@ -304,11 +339,11 @@ impl ForkServer {
             if pid <= 0 {
                 return;
             }
-            let Some(index) = self.children.iter().position(|(child, _)| *child == pid) else {
+            let Some(index) = self.children.iter().position(|child| child.pid == pid) else {
                 report(self.master, &Report::StrangerExited { pid: pid as u32, status });
                 continue;
             };
-            let (_, slot) = self.children.swap_remove(index);
+            let Child { slot, .. } = self.children.swap_remove(index);
             self.board.vacate(&self.board.slots()[slot as usize]);
             report(self.master, &Report::Exited { slot, pid: pid as u32, status });
         }

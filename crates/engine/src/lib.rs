@@ -4,6 +4,7 @@
 //! Never loaded into the master. One thread. No Rust frame ever lies between a PHP `setjmp` and its
 //! `longjmp`: C drives (`shim/`), Rust answers (`worker/upcalls.rs`). A panic aborts the one process.
 
+mod companion;
 mod confine;
 mod entry;
 mod fork_server;
@@ -13,4 +14,5 @@ mod orphan;
 mod php;
 mod task;
 mod title;
+mod tracing;
 mod worker;

@@ -2,7 +2,7 @@
 //! foreign functions. PHP's own types never come here.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::ptr;
+use std::{io, ptr};
 
 use trace::Layout;
 
@@ -214,6 +214,7 @@ mod shim {
         pub(super) fn shim_print_modules() -> c_int;
         pub(super) fn shim_ini_directory() -> *const c_char;
         pub(super) fn shim_ini_set(name: Text, value: Text, admin: bool) -> c_int;
+        pub(super) fn shim_companion_start(socket: c_int) -> c_int;
         pub(super) fn shim_layout() -> Layout;
         pub(super) fn shim_settings() -> RawSettings;
         pub(super) fn shim_path_resolves(path: *const c_char) -> bool;
@@ -249,6 +250,15 @@ pub(crate) fn ini_directory() -> &'static str {
 pub(crate) fn layout() -> Layout {
     // SAFETY: PHP has been started; the function takes addresses and reads nothing.
     unsafe { shim::shim_layout() }
+}
+
+/// Starts this process's companion, which takes a copy of the socket.
+pub(crate) fn start_companion(socket: c_int) -> io::Result<()> {
+    // SAFETY: the new task shares our memory and uses none of it but its own stack; it never returns.
+    match unsafe { shim::shim_companion_start(socket) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
 }
 
 /// Options of PHP's start-up.

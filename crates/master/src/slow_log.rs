@@ -1,34 +1,52 @@
 //! The slow log: backtraces of requests that run too long, read while they go on running (crate `trace`), written in
 //! php-fpm's format. The file is opened for each entry, so that it may be moved away at any time.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
-use board::scoreboard::Stage;
+use board::message::{Order, encode};
 use config::Level;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use plan::PoolId;
 use sys::memory;
 use trace::{Layout, Piece, Trace, slow_log_entry};
 
+use crate::heartbeat::limits;
 use crate::log::errno_text;
 use crate::pool::Pool;
 use crate::supervisor::Supervisor;
 
-/// How a pool's workers are read.
+/// How a pool's workers are read. Known once the fork server's PHP is up.
 #[derive(Debug, Default)]
 pub(crate) struct Tracing {
-    /// Known once the fork server's PHP is up.
     layout: Layout,
+    /// The fork server reads for us: we may not.
+    by_server: bool,
+    /// By slot: the workers it has been asked about.
+    asked: BTreeMap<u32, u32>,
 }
 
 impl Supervisor {
-    /// The fork server `pid` has PHP started.
-    pub(crate) fn prepare_traces(&mut self, pool: PoolId, _pid: u32, layout: Layout) {
-        self.pools[pool].tracing.layout = layout;
+    /// The fork server `pid` has PHP started. What we may do with it we may do with its workers.
+    pub(crate) fn prepare_traces(&mut self, pool: PoolId, pid: u32, layout: Layout) {
+        let Pool { config, name, tracing, .. } = &mut self.pools[pool];
+        if limits(config).slow == 0 {
+            return;
+        }
+        let seen = memory::read(pid, &[(layout.current_frame, 8)], &mut Vec::new());
+        let by_server = seen.is_err_and(|error| error.raw_os_error() != Some(Errno::EFAULT as i32));
+        *tracing = Tracing { layout, by_server, asked: BTreeMap::new() };
+        if by_server {
+            self.order(pool, &Order::PrepareTraces);
+        } else {
+            self.log
+                .write(Level::Debug, format!("[pool {name}] backtraces of workers are read by the master"));
+        }
     }
 
     /// Puts the backtrace of a request into the slow log.
@@ -36,8 +54,42 @@ impl Supervisor {
         let Some(pid) = self.pools[pool].workers.get(&slot).map(|worker| worker.pid) else { return };
         self.pools[pool].board.header().slow_requests.fetch_add(1, Relaxed);
         self.log.write(Level::Notice, format!("about to trace {pid}"));
-        let trace = read(&self.pools[pool], slot, pid, request);
-        self.write_trace(pool, pid, trace);
+        if self.pools[pool].tracing.by_server {
+            self.ask_for_trace(pool, slot, pid, request);
+        } else {
+            let trace = read(&self.pools[pool], slot, pid, request);
+            self.write_trace(pool, pid, trace);
+        }
+    }
+
+    fn ask_for_trace(&mut self, pool: PoolId, slot: u32, pid: u32, request: u64) {
+        let depth = u32::try_from(depth(&self.pools[pool])).unwrap_or(u32::MAX);
+        if self.order(pool, &Order::Trace { slot, pid, request, depth }) {
+            self.pools[pool].tracing.asked.insert(slot, pid);
+        } else {
+            // It has ended, and its workers are children of ours now.
+            self.write_trace(pool, pid, Err(Errno::EPERM.into()));
+        }
+    }
+
+    fn order(&self, pool: PoolId, order: &Order) -> bool {
+        let channel = self.pools[pool].server.as_ref().and_then(|server| server.channel.as_ref());
+        channel.is_some_and(|channel| channel.try_send(&encode(order), &[]).is_ok())
+    }
+
+    /// What a fork server has read; each is asked for once.
+    pub(crate) fn traced(&mut self, pool: PoolId, slot: u32, pid: u32, outcome: Result<Trace, i32>) {
+        let target = &mut self.pools[pool];
+        if target.tracing.asked.get(&slot) != Some(&pid) {
+            return;
+        }
+        target.tracing.asked.remove(&slot);
+        let most = depth(target);
+        let outcome = outcome.map_err(io::Error::from_raw_os_error).map(|mut trace| {
+            trace.frames.truncate(most);
+            trace
+        });
+        self.write_trace(pool, pid, outcome);
     }
 
     fn write_trace(&mut self, pool: PoolId, pid: u32, trace: io::Result<Trace>) {
@@ -67,15 +119,11 @@ fn read(pool: &Pool, slot: u32, pid: u32, request: u64) -> io::Result<Trace> {
     let trace = trace::take(&read, &pool.tracing.layout, depth(pool))?;
     if !pool.workers.get(&slot).is_some_and(|worker| worker.pid == pid && worker.is_there()) {
         // The number may have meant another process all the time.
-        return Err(nix::errno::Errno::ESRCH.into());
+        return Err(Errno::ESRCH.into());
     }
-    Ok(if runs(pool, slot, request) { trace } else { Trace::default() })
-}
-
-/// The request has not ended meanwhile.
-fn runs(pool: &Pool, slot: u32, request: u64) -> bool {
-    let place = pool.board.slots().get(slot as usize);
-    place.is_some_and(|place| place.stage() == Stage::Running && place.view().request_started == request)
+    let runs = pool.board.slots().get(slot as usize).is_some_and(|place| place.runs(request));
+    // Of another request by now.
+    Ok(if runs { trace } else { Trace::default() })
 }
 
 fn depth(pool: &Pool) -> usize {

@@ -16,6 +16,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 pub use layout::Layout;
+pub use pieces::MOST_RANGES;
 use pieces::Pieces;
 pub use text::slow_log_entry;
 
@@ -24,7 +25,7 @@ pub type Piece = (u64, usize);
 
 /// Another process's memory.
 pub trait Memory {
-    /// Appends the bytes of all pieces to `into`, read as much at one time as possible, or fails: with EFAULT if one
+    /// Appends the bytes of all pieces (at most `MOST_RANGES`) to `into`, read as much at one time as possible, or fails: with EFAULT if one
     /// of them is not there.
     fn read(&self, pieces: &[Piece], into: &mut Vec<u8>) -> io::Result<()>;
 }

@@ -10,8 +10,9 @@ const EFAULT: i32 = 14;
 const PAGE: u64 = 4096;
 /// Pieces so near to each other are read as one: frames lie side by side, and are to be read at one time.
 const NEAR: u64 = 512;
-/// Ranges in one system call; the kernel's limit is 1024.
-const RANGES: usize = 256;
+/// Most ranges and bytes of one `Memory::read`.
+pub const MOST_RANGES: usize = 256;
+const MOST_BYTES: usize = 64 * 1024;
 /// Pieces beyond this number are forgotten unless the last walk has used them.
 const MOST_KNOWN: usize = 1000;
 
@@ -124,7 +125,7 @@ impl<'a, M: Memory> Pieces<'a, M> {
         }
         self.budget = self.budget.saturating_sub(self.known.len());
         let mut changed = false;
-        for ranges in merged(&self.known).chunks(RANGES) {
+        for ranges in batches(&merged(&self.known)) {
             let mut bytes = Vec::with_capacity(ranges.iter().map(|range| range.1).sum());
             match self.memory.read(ranges, &mut bytes) {
                 Ok(()) => changed |= self.renew(ranges, &bytes),
@@ -168,11 +169,28 @@ fn merged(known: &BTreeMap<u64, Known>) -> Vec<Piece> {
     for (address, known) in known {
         let end = address + known.bytes.len() as u64;
         match ranges.last_mut() {
-            Some((start, length)) if *address <= *start + *length as u64 + NEAR => {
+            Some((start, length))
+                if *address <= *start + *length as u64 + NEAR && *length < MOST_BYTES / 2 =>
+            {
                 *length = (*length).max((end - *start) as usize);
             }
             _ => ranges.push((*address, known.bytes.len())),
         }
     }
     ranges
+}
+
+/// The ranges in groups that can be read at one time.
+fn batches(ranges: &[Piece]) -> impl Iterator<Item = &[Piece]> {
+    let mut rest = ranges;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = rest.iter().take(MOST_RANGES).take_while(|range| {
+            bytes += range.1;
+            bytes <= MOST_BYTES
+        });
+        let (batch, left) = rest.split_at(fits.count());
+        rest = left;
+        (!batch.is_empty()).then_some(batch)
+    })
 }

@@ -157,6 +157,11 @@ impl Slot {
         (self.requests.load(Relaxed) > 0).then_some(ended)
     }
 
+    /// The script of the request that began at this time runs.
+    pub fn runs(&self, request_started: u64) -> bool {
+        self.stage() == Stage::Running && self.view().request_started == request_started
+    }
+
     /// A consistent copy, or after some tries the copy as it came (a worker may die while it writes).
     pub fn view(&self) -> SlotView {
         for _ in 0..64 {

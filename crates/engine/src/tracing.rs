@@ -1,0 +1,114 @@
+//! Backtraces that the fork server reads for a master that may not: itself where the kernel allows it (workers that
+//! are dumpable), else through the companions that its workers then start with.
+
+use std::io;
+
+use board::message::Report;
+use board::scoreboard::Slot;
+use nix::errno::Errno;
+use nix::unistd::{ForkResult, Uid, fork};
+use sys::{memory, process};
+use trace::{Layout, Memory, Piece, Trace};
+
+use crate::companion::Companion;
+use crate::log::{self, Level};
+use crate::php;
+
+/// Texts of a trace that a message has room for, with what belongs to each frame.
+const ROOM: usize = 60 * 1024;
+const FRAME: usize = 32;
+
+/// Who reads the workers, in the order of preference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// The master, or nobody has asked.
+    #[default]
+    Master,
+    /// This process.
+    ForkServer,
+    /// Each worker's companion.
+    Companion,
+    /// Nobody may.
+    Nobody,
+}
+
+/// The master cannot read our workers: finds out who can, and says so.
+pub(crate) fn choose() -> Reader {
+    let (reader, who) = if may_read_children() {
+        (Reader::ForkServer, "by their fork server")
+    } else if Uid::effective().is_root() {
+        // A script that gives up being root must not leave anything behind that did not.
+        (Reader::Nobody, "by nobody: the workers run as root, which the master may not read")
+    } else {
+        (Reader::Companion, "through a companion task in each of them")
+    };
+    log::write(Level::Debug, format!("backtraces of workers are read {who}").as_bytes());
+    reader
+}
+
+/// Tried with a child that is as our workers are.
+fn may_read_children() -> bool {
+    // SAFETY: this process has one thread; the child only asks the kernel for its end and waits for it.
+    match unsafe { fork() } {
+        Ok(ForkResult::Parent { child }) => {
+            let pid = child.as_raw() as u32;
+            let readable = memory::read(pid, &[(php::layout().current_frame, 8)], &mut Vec::new()).is_ok();
+            let _ = process::signal_child(pid, libc::SIGKILL);
+            process::wait_for(pid);
+            readable
+        }
+        Ok(ForkResult::Child) => {
+            // SAFETY: PR_SET_PDEATHSIG takes a signal number.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            loop {
+                // SAFETY: pause has no preconditions.
+                unsafe { libc::pause() };
+            }
+        }
+        Err(_) => false,
+    }
+}
+
+/// What the master is told about a worker.
+pub(crate) fn report(slot: u32, pid: u32, outcome: io::Result<Trace>) -> Report {
+    let outcome = outcome.map(fitting).map_err(|error| error.raw_os_error().unwrap_or(Errno::EIO as i32));
+    Report::Trace { slot, pid, outcome }
+}
+
+/// Reads the request that runs in a worker, unless it has ended meanwhile.
+pub(crate) fn take(
+    reader: Reader,
+    pid: u32,
+    companion: Option<&Companion>,
+    place: &Slot,
+    request: u64,
+    depth: u32,
+) -> io::Result<Trace> {
+    let layout = php::layout();
+    let trace = match (reader, companion) {
+        (Reader::ForkServer, _) => {
+            let read = |pieces: &[Piece], into: &mut Vec<u8>| memory::read(pid, pieces, into);
+            walk(&read, &layout, depth)
+        }
+        (Reader::Companion, Some(companion)) => walk(&companion.memory(), &layout, depth),
+        _ => Err(Errno::EPERM.into()),
+    }?;
+    Ok(if place.runs(request) { trace } else { Trace::default() })
+}
+
+fn walk(memory: &impl Memory, layout: &Layout, depth: u32) -> io::Result<Trace> {
+    trace::take(memory, layout, depth as usize)
+}
+
+/// As many of the innermost frames as a message can carry.
+fn fitting(mut trace: Trace) -> Trace {
+    let mut used = trace.script.as_ref().map_or(0, Vec::len);
+    let fits = trace.frames.iter().take_while(|frame| {
+        used += FRAME + frame.function.len() + frame.file.len();
+        used <= ROOM
+    });
+    let fits = fits.count();
+    trace.complete &= fits == trace.frames.len();
+    trace.frames.truncate(fits);
+    trace
+}
