@@ -133,8 +133,8 @@ struct shim_layout {
 	uint64_t current_frame, script;
 	uint64_t frame_instruction, frame_function, frame_kind, frame_caller;
 	uint64_t function_type, function_name, function_file;
-	uint64_t built_in;
-	uint64_t instruction_line;
+	uint64_t function_code, function_length, built_in;
+	uint64_t instruction_size, instruction_line;
 	uint64_t string_length, string_text;
 	uint64_t kind_mask, kind_top_code, kind_nested_code;
 };

@@ -1,8 +1,9 @@
 //! The PHP engine of cornac: a library that is preloaded into a stock PHP executable, takes over its
 //! `main`, runs PHP's start-up once and then forks workers that serve FastCGI requests.
 //!
-//! Never loaded into the master. One thread. No Rust frame ever lies between a PHP `setjmp` and its
-//! `longjmp`: C drives (`shim/`), Rust answers (`worker/upcalls.rs`). A panic aborts the one process.
+//! Never loaded into the master. One thread; of a companion's PHP and Rust know nothing. No Rust frame ever
+//! lies between a PHP `setjmp` and its `longjmp`: C drives (`shim/`), Rust answers (`worker/upcalls.rs`). A
+//! panic aborts the one process.
 
 mod companion;
 mod confine;

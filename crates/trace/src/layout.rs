@@ -25,8 +25,14 @@ pub struct Layout {
     pub function_name: u64,
     /// In a function written in PHP: pointer to its file's name, a string.
     pub function_file: u64,
+    /// In a function written in PHP: pointer to its instructions, and their number, 32 bits.
+    pub function_code: u64,
+    /// See `function_code`.
+    pub function_length: u64,
     /// The type of a function that is not written in PHP.
     pub built_in: u64,
+    /// Bytes of an instruction.
+    pub instruction_size: u64,
     /// In an instruction: its line, 32 bits.
     pub instruction_line: u64,
     /// In a string: its length.

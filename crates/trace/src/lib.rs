@@ -62,6 +62,8 @@ pub struct Trace {
 
 /// How often a process that changes is looked at.
 const ATTEMPTS: usize = 64;
+/// How often something doubtful has to be seen to be believed.
+const DOUBTS: usize = 16;
 /// However deep a trace is asked for.
 const MOST_FRAMES: usize = 10_000;
 /// Looks at memory, whether it is there already or has to be read: at least, and for each frame that is asked for. An
@@ -74,13 +76,16 @@ pub fn take(memory: &impl Memory, layout: &Layout, depth: usize) -> io::Result<T
     let depth = depth.min(MOST_FRAMES);
     let looks = LOOKS.0 + depth * LOOKS.1;
     let mut pieces = Pieces::new(memory, looks);
+    let mut doubts = 0;
     for _ in 0..ATTEMPTS {
         let found = walk::walk(&mut pieces, layout, depth);
-        if !pieces.have_changed()? && !pieces.is_exhausted() {
-            return Ok(found);
-        }
+        let (doubtful, changed) = (pieces.were_doubtful(), pieces.have_changed()?);
         if pieces.is_exhausted() {
             break;
+        }
+        doubts += usize::from(doubtful && !changed);
+        if !changed && (!doubtful || doubts == DOUBTS) {
+            return Ok(found);
         }
     }
     pieces.freeze(looks);

@@ -24,6 +24,7 @@ pub(crate) struct Pieces<'a, M> {
     frozen: bool,
     /// Looks that are left: a hostile process must not keep us busy.
     budget: usize,
+    doubtful: bool,
 }
 
 struct Known {
@@ -37,7 +38,7 @@ pub(crate) struct Nonsense;
 
 impl<'a, M: Memory> Pieces<'a, M> {
     pub(crate) fn new(memory: &'a M, budget: usize) -> Pieces<'a, M> {
-        Pieces { memory, known: BTreeMap::new(), failure: None, frozen: false, budget }
+        Pieces { memory, known: BTreeMap::new(), failure: None, frozen: false, budget, doubtful: false }
     }
 
     /// From now on only what is known is there, and `budget` looks at it.
@@ -48,6 +49,16 @@ impl<'a, M: Memory> Pieces<'a, M> {
     /// No look is left.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.budget == 0
+    }
+
+    /// What has just been read can be true, but more likely it was read while it changed.
+    pub(crate) fn doubt(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// Whether there was a doubt since the last time.
+    pub(crate) fn were_doubtful(&mut self) -> bool {
+        std::mem::take(&mut self.doubtful)
     }
 
     fn spend(&mut self) -> Result<(), Nonsense> {

@@ -57,6 +57,10 @@ fn frames<M: Memory>(
         let (file, line) = place_of_call(pieces, layout, caller)?;
         frames.push(Frame { address, function, file, line });
         address = caller;
+        if caller == 0 {
+            // All begins in the main script, but for what PHP calls when that has ended.
+            pieces.doubt();
+        }
     }
     Ok(())
 }
@@ -93,16 +97,32 @@ fn place_of_call<M: Memory>(
         if let Some(code) = function.code {
             let file = pieces.word(at(code, layout.function_file)?)?;
             let file = string(pieces, layout, file)?;
-            let instruction = pieces.word(at(address, layout.frame_instruction)?)?;
-            let line = match pointer(instruction) {
-                Some(instruction) => pieces.half(at(instruction, layout.instruction_line)?)?,
-                None => 0,
-            };
-            return Ok((file, line));
+            return Ok((file, line(pieces, layout, address, code)?));
         }
         address = pieces.word(at(address, layout.frame_caller)?)?;
     }
     Ok((Vec::new(), 0))
+}
+
+/// The line that a frame of the function `code` is at; 0 where PHP has no instruction of this function there.
+fn line<M: Memory>(
+    pieces: &mut Pieces<'_, M>,
+    layout: &Layout,
+    frame: u64,
+    code: u64,
+) -> Result<u32, Nonsense> {
+    let instruction = pieces.word(at(frame, layout.frame_instruction)?)?;
+    let start = pieces.word(at(code, layout.function_code)?)?;
+    let count: u64 = pieces.half(at(code, layout.function_length)?)?.into();
+    let offset = instruction.checked_sub(start);
+    let index = offset.filter(|offset| offset % layout.instruction_size.max(1) == 0);
+    match index.map(|offset| offset / layout.instruction_size.max(1)) {
+        Some(index) if index < count => pieces.half(at(instruction, layout.instruction_line)?),
+        _ => {
+            pieces.doubt();
+            Ok(0)
+        }
+    }
 }
 
 fn link<M: Memory>(pieces: &mut Pieces<'_, M>, layout: &Layout, address: u64) -> Result<Link, Nonsense> {

@@ -9,6 +9,7 @@ use trace::{Frame, Layout, Piece, take};
 
 const EFAULT: i32 = 14;
 const PAGE: u64 = 4096;
+const MOST_LINES: u64 = 16;
 
 /// Offsets unlike PHP's: nothing may be taken for granted.
 fn layout() -> Layout {
@@ -22,7 +23,10 @@ fn layout() -> Layout {
         function_type: 0,
         function_name: 8,
         function_file: 32,
+        function_code: 40,
+        function_length: 48,
         built_in: 1,
+        instruction_size: 32,
         instruction_line: 24,
         string_length: 16,
         string_text: 24,
@@ -37,6 +41,7 @@ fn layout() -> Layout {
 struct Process {
     pages: BTreeMap<u64, Vec<u8>>,
     next: u64,
+    main_code: u64,
 }
 
 impl Process {
@@ -66,7 +71,11 @@ impl Process {
 
     /// A function; `file` makes it one written in PHP.
     fn function(&mut self, name: Option<&str>, file: Option<&str>) -> u64 {
-        let at = self.room(40);
+        let at = self.room(56);
+        let code = self.room(MOST_LINES * 32);
+        (0..MOST_LINES).for_each(|line| self.put(code + line * 32 + 24, &(line as u32).to_ne_bytes()));
+        self.word(at + 40, code);
+        self.word(at + 48, MOST_LINES);
         self.put(at, &[if file.is_some() { 2 } else { 1 }]);
         let name = name.map_or(0, |name| self.string(name.as_bytes()));
         self.word(at + 8, name);
@@ -75,9 +84,18 @@ impl Process {
         at
     }
 
+    /// The one in this line.
+    fn instruction(&self, function: u64, line: u32) -> u64 {
+        let mut code = Vec::new();
+        match self.read(&[(function + 40, 8)], &mut code) {
+            Ok(()) => u64::from_ne_bytes(code[..8].try_into().unwrap()) + u64::from(line) * 32,
+            Err(_) => 0,
+        }
+    }
+
     fn frame(&mut self, function: u64, line: u32, kind: u32, caller: u64) -> u64 {
-        let (at, instruction) = (self.room(64), self.room(32));
-        self.put(instruction + 24, &line.to_ne_bytes());
+        let at = self.room(64);
+        let instruction = self.instruction(function, line);
         self.word(at, instruction);
         self.word(at + 24, function);
         self.put(at + 40, &kind.to_ne_bytes());
@@ -91,6 +109,7 @@ impl Process {
         self.put(path, b"/m.php\0");
         self.word(layout().script, path);
         let code = self.function(None, Some("/m.php"));
+        self.main_code = code;
         let main = self.frame(code, 7, 3 << 16, 0);
         self.word(layout().current_frame, main);
         main
@@ -173,6 +192,24 @@ fn what_has_no_name_or_place_is_said() {
     process.check(20, &["??? :0"]);
 }
 
+/// As while an exception is thrown, when PHP puts an instruction of its own there.
+#[test]
+fn an_instruction_of_another_function_has_no_line() {
+    let mut process = Process::default();
+    let main = process.main();
+    let outer = process.call("outer", Some("/a.php"), 3, main);
+    process.call("inner", None, 0, outer);
+    for (instruction, line) in [(0, 0), (0x20_0000, 0), (u64::MAX, 0)] {
+        process.word(outer, instruction);
+        process.check(20, &[format!("inner /a.php:{line}").as_str(), "outer /m.php:7"]);
+    }
+    let end = process.instruction(process.main_code, MOST_LINES as u32);
+    for (instruction, line) in [(end - 32, 15), (end - 31, 0), (end, 0)] {
+        process.word(main, instruction);
+        process.check(20, &["inner /a.php:0", format!("outer /m.php:{line}").as_str()]);
+    }
+}
+
 #[test]
 fn long_names_are_cut_wherever_they_lie() {
     let mut process = Process::default();
@@ -245,11 +282,8 @@ fn changing(every: usize) -> impl Fn(&[Piece], &mut Vec<u8>) -> io::Result<()> {
     let mut process = Process::default();
     let main = process.main();
     let [f, g] = ["f", "g"].map(|name| process.function(Some(name), Some("/a.php")));
-    let [at_f, at_g] = [7u32, 8].map(|line| {
-        let at = process.room(32);
-        process.put(at + 24, &line.to_ne_bytes());
-        at
-    });
+    let main_code = process.main_code;
+    let [at_f, at_g] = [7, 8].map(|line| process.instruction(main_code, line));
     let frame = process.call("f", Some("/a.php"), 1, main);
     let state = RefCell::new((process, 0usize));
     move |pieces, into| {
@@ -316,16 +350,17 @@ proptest! {
 
     /// Offsets come from the fork server, which runs PHP's start-up.
     #[test]
-    fn any_layout_is_survived(numbers in prop::array::uniform16(some_address())) {
+    fn any_layout_is_survived(numbers in prop::array::uniform19(some_address())) {
         let mut process = Process::default();
         let main = process.main();
         process.call("f", Some("/a.php"), 1, main);
         let [current_frame, script, frame_instruction, frame_function, frame_kind, rest @ ..] = numbers;
         let [frame_caller, function_type, function_name, function_file, instruction_line, rest @ ..] = rest;
+        let [function_code, function_length, instruction_size, rest @ ..] = rest;
         let [built_in, string_length, string_text, kind_mask, kind_top_code, kind_nested_code] = rest;
         let layout = Layout {
             current_frame, script, frame_instruction, frame_function, frame_kind, frame_caller, function_type,
-            function_name, function_file, built_in, instruction_line, string_length, string_text, kind_mask,
+            function_name, function_file, function_code, function_length, built_in, instruction_size, instruction_line, string_length, string_text, kind_mask,
             kind_top_code, kind_nested_code,
         };
         let memory = |pieces: &[Piece], into: &mut Vec<u8>| process.read(pieces, into);
