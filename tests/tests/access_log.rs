@@ -270,6 +270,7 @@ fn requests_that_leave_no_line() {
 
 #[test]
 fn where_the_file_is() {
+    let time = regex::Regex::new(r"\d\d/\w+/[\d: +]+").expect("pattern");
     for (name, lines, file) in [
         ("relative", "prefix = {dir}\naccess.log = tmp/$pool.log", "tmp/www.log"),
         ("absolute", "access.log = {dir}/tmp/a.log", "tmp/a.log"),
@@ -281,7 +282,6 @@ fn where_the_file_is() {
             server.get("/x.php?a=b");
             let facts = std::fs::metadata(server.dir().join(file)).expect("the log");
             let owner = if is_root() { (facts.uid(), facts.gid()) == (0, 0) } else { true };
-            let time = regex::Regex::new(r"\d\d/\w+/[\d: +]+").expect("pattern");
             format!("{:o} {owner} {}", facts.mode(), time.replace_all(&server.read(file), "{time}"))
         });
         pair.finish();
