@@ -4,7 +4,7 @@
 //!
 //! Environment: `CORNAC_BIN` names the executable under test, `CORNAC_TEST_SUBJECT` puts any other binary in its place
 //! (php-fpm itself, to check the tests), `CORNAC_TEST_REFERENCE` the reference, `CORNAC_CASE` runs only the cases
-//! whose name contains it, `CORNAC_SHOW` prints what php-fpm answered, `CORNAC_KEEP` keeps the temporary folders.
+//! whose name contains it, `CORNAC_SCENARIOS` names a file to which every comparison adds its line, `CORNAC_SHOW` prints what php-fpm answered, `CORNAC_KEEP` keeps the temporary folders.
 //!
 //! ```text
 //! cargo test -p cornac-tests --test headers                                    # one theme
@@ -20,6 +20,7 @@ pub mod http;
 pub mod installed;
 pub mod nginx;
 pub mod pair;
+pub mod play;
 pub mod processes;
 pub mod response;
 pub mod run;
@@ -32,6 +33,8 @@ pub mod wait;
 
 pub use case::Case;
 pub use client::{Client, Reply, Request};
+pub use nix::sys::signal::Signal;
 pub use pair::{Pair, Runs, compare_runs, skip_unless_root};
+pub use play::{Play, Plays, Scene};
 pub use server::{Server, Side};
 pub use setup::Setup;

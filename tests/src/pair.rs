@@ -147,6 +147,7 @@ struct Findings {
 impl Findings {
     fn compare(&mut self, name: &str, differs: Option<&str>, reference: &str, subject: &str) {
         self.cases += 1;
+        count(name);
         let found = difference(reference, subject);
         if std::env::var_os("CORNAC_SHOW").is_some() {
             say(&format!("---- {name}\n{reference}\n"));
@@ -158,6 +159,12 @@ impl Findings {
             }
             _ => {}
         }
+    }
+
+    /// A scene that could not be played to its end.
+    fn broken(&mut self, name: &str, reasons: impl Iterator<Item = String>) {
+        self.cases += 1;
+        self.texts.push(format!("  {name}: {}\n", reasons.collect::<Vec<_>>().join("\n")));
     }
 
     fn report(&self) {
@@ -196,6 +203,34 @@ impl Runs {
         self
     }
 
+    /// As [`Runs::compare`] for many scenes at the same time.
+    pub(crate) fn compare_all<T: Sync>(
+        &mut self,
+        scenes: &[T],
+        named: impl Fn(&T) -> (&str, Option<&str>),
+        act: impl Fn(&T, Side) -> String + Sync,
+    ) {
+        let scenes: Vec<&T> = scenes.iter().filter(|scene| selected(named(scene).0)).collect();
+        let records: Vec<[Result<String, String>; 2]> = std::thread::scope(|scope| {
+            let begin = |scene, side| {
+                let act = &act;
+                scope.spawn(move || act(scene, side))
+            };
+            let threads: Vec<_> = scenes
+                .iter()
+                .map(|scene| [Side::Reference, Side::Subject].map(|side| begin(*scene, side)))
+                .collect();
+            threads.into_iter().map(|pair| pair.map(|thread| thread.join().map_err(panic_text))).collect()
+        });
+        for (scene, record) in scenes.into_iter().zip(records) {
+            let (name, differs) = named(scene);
+            match record {
+                [Ok(reference), Ok(subject)] => self.findings.compare(name, differs, &reference, &subject),
+                record => self.findings.broken(name, record.into_iter().filter_map(Result::err)),
+            }
+        }
+    }
+
     /// Panics with all that differed.
     pub fn finish(&self) {
         self.findings.report();
@@ -218,6 +253,23 @@ pub fn skip_unless_root(what: &str, cases: usize) -> bool {
         say(&format!("skipped without root: {what} ({cases} cases)\n"));
     }
     !is_root()
+}
+
+fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string())).unwrap_or_default()
+}
+
+/// Adds a line to the file that `CORNAC_SCENARIOS` names: test, then name of the comparison.
+pub(crate) fn count(name: &str) {
+    let Some(path) = std::env::var_os("CORNAC_SCENARIOS") else { return };
+    let binary = std::env::current_exe().ok().and_then(|path| path.file_stem().map(|stem| stem.to_owned()));
+    let theme = binary.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let theme = theme.rsplit_once('-').map_or(theme.as_str(), |(theme, _)| theme);
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    let line = format!("{theme}\t{test}\t{}\n", name.replace(['\n', '\t'], " "));
+    let file = std::fs::File::options().create(true).append(true).open(&path);
+    file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the file of CORNAC_SCENARIOS");
 }
 
 /// Past the test runner's capture, which hides the output of tests that pass.

@@ -38,6 +38,7 @@ impl Files {
 /// Compares exit code and output of both for every configuration. `words` are further words of the command line.
 /// Panics with what differs.
 pub fn same_verdicts(configurations: &[Files], words: &[&str]) {
+    configurations.iter().for_each(|files| crate::pair::count(&files.name));
     let next = AtomicUsize::new(0);
     let work = || -> Vec<String> {
         let mut findings = Vec::new();
