@@ -162,7 +162,12 @@ fn max_requests_replaces_workers_of_every_manager() {
         wait::until(|| (server.workers("www").len() == 1).then_some(())).expect("one worker");
         format!("{} different\n", pids.len())
     };
-    scene("static", &setup("pm.max_requests = 2"), requests);
+    scene("static", &setup("pm.max_requests = 2"), |server| {
+        let seen = requests(server);
+        server.wait_log_times("exited with code 0", 3);
+        server.wait_log_times("started", 3);
+        seen
+    });
     scene(
         "dynamic",
         &dynamic(1, 1, 1, 1).www("pm.max_requests = 2").global("log_level = error").quiet(),

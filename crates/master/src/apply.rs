@@ -27,9 +27,11 @@ impl Supervisor {
                     worker.signal(signal);
                 }
             }
-            Action::Look(pool) => {
-                self.sample_queue(pool);
-                self.look(pool, Why::Tick);
+            Action::Look { pool, why } => {
+                if why == Why::Tick {
+                    self.sample_queue(pool);
+                }
+                self.look(pool, why);
             }
             Action::Arm { pool, occupied } => self.arm(pool, occupied),
             Action::WatchQueue(pool) => self.watch_queue(pool),

@@ -190,8 +190,13 @@ pub enum Action {
         /// Signal number.
         signal: i32,
     },
-    /// Read the pool's scoreboard and feed `Looked` with `Why::Tick`.
-    Look(PoolId),
+    /// Read the pool's scoreboard and feed `Looked`.
+    Look {
+        /// The pool.
+        pool: PoolId,
+        /// What for.
+        why: Why,
+    },
     /// Feed `Looked` with `Why::Shortage` once, when so many workers are occupied.
     Arm {
         /// The pool.

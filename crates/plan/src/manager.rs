@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! ticked once a second ──► Look ──► Looked(Tick): too many idle → dismiss; too few → spawn
-//! armed: the worker that makes idle ones scarce wakes the master ──► Looked(Shortage): too few → spawn
-//! ondemand, nobody idle: the master watches the listening socket ──► Looked(Queue): spawn one
+//! armed: the worker that makes idle ones scarce wakes the master ──► Looked(Shortage): still so in 20 ms → spawn
+//! nobody idle: the master watches the listening socket ──► Looked(Queue): spawn
 //! ```
 
 use std::time::{Duration, Instant};
@@ -19,6 +19,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long a look that changed nothing holds back the next that a worker can ask for: what makes them ask lies in
 /// memory that scripts can write.
 const QUIET: Duration = Duration::from_millis(10);
+/// How long idle workers may be scarce, with nobody waiting, before more are spawned: most requests are over by then.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// From this rate on php-fpm warns of each spawning.
 const BUSY_RATE: u32 = 8;
 
@@ -110,11 +112,13 @@ pub(crate) struct Manager {
     grew: bool,
     /// The limit has been reached and told.
     saturated: bool,
-    /// ondemand: nobody was idle at the last look.
+    /// Nobody was idle at the last look.
     nobody_idle: bool,
     armed: Armed,
     /// No arming before this time.
     quiet: Option<Instant>,
+    /// dynamic: a shortage that lasts until then is one.
+    patience: Option<Instant>,
     /// The next regular look.
     tick: Option<Instant>,
     /// ondemand: since when there is no worker, while the fork server still runs.
@@ -140,6 +144,7 @@ impl Default for Manager {
             nobody_idle: false,
             armed: Armed::Nothing,
             quiet: None,
+            patience: None,
             tick: None,
             empty_since: None,
         }
@@ -153,7 +158,7 @@ impl Manager {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        [self.quiet, self.tick].into_iter().flatten().min()
+        [self.quiet, self.patience, self.tick].into_iter().flatten().min()
     }
 }
 
@@ -162,7 +167,15 @@ impl Pool {
     fn should_arm(&self) -> Armed {
         let at_limit = self.own() >= self.settings.manager.max_children();
         match self.settings.manager {
-            ProcessManager::Dynamic { min_spare, .. } if !at_limit && !self.is_short() => {
+            ProcessManager::Dynamic { .. } if at_limit || self.is_short() => Armed::Nothing,
+            ProcessManager::Dynamic { .. } if self.manager.patience.is_some() => {
+                if self.manager.nobody_idle {
+                    Armed::Queue
+                } else {
+                    Armed::Nothing
+                }
+            }
+            ProcessManager::Dynamic { min_spare, .. } => {
                 Armed::Occupied((self.alive() + 1).saturating_sub(min_spare).max(1))
             }
             ProcessManager::Ondemand { .. } if self.is_short() || self.restarts_held() => Armed::Nothing,
@@ -207,9 +220,12 @@ impl Plan {
             if manager.quiet.is_some_and(|until| now >= until) {
                 manager.quiet = None;
             }
+            if manager.patience.is_some_and(|until| now >= until) {
+                self.actions.push(Action::Look { pool: id, why: Why::Shortage });
+            }
             if manager.tick.is_some_and(|at| now >= at) {
                 manager.tick = Some(now + TICK);
-                self.actions.push(Action::Look(id));
+                self.actions.push(Action::Look { pool: id, why: Why::Tick });
             }
         }
     }
@@ -240,20 +256,16 @@ impl Plan {
         if !matches!(self.phase, Phase::Normal) {
             return;
         }
-        let wanted = self.pools[id].wanted;
+        self.pools[id].manager.nobody_idle = look.idle.is_empty();
         match self.pools[id].settings.manager {
             ProcessManager::Static { .. } => {}
-            ProcessManager::Dynamic { .. } => self.look_dynamic(id, why, look),
+            ProcessManager::Dynamic { .. } => self.look_dynamic(id, why, look, now),
             ProcessManager::Ondemand { .. } => self.look_ondemand(id, why, look, now),
-        }
-        let pool = &mut self.pools[id];
-        if why == Why::Shortage && pool.wanted == wanted && !pool.manager.nobody_idle {
-            pool.manager.quiet = Some(now + QUIET);
         }
     }
 
-    fn look_dynamic(&mut self, id: PoolId, why: Why, look: &Look) {
-        let pool = &self.pools[id];
+    fn look_dynamic(&mut self, id: PoolId, why: Why, look: &Look, now: Instant) {
+        let pool = &mut self.pools[id];
         let ProcessManager::Dynamic { max_children, min_spare, max_spare, max_spawn_rate, .. } =
             pool.settings.manager
         else {
@@ -262,8 +274,15 @@ impl Plan {
         let (running, idle) = (pool.own(), look.idle.len() as u32);
         // Those that have been ordered are as good as idle.
         let short = idle < min_spare && !pool.is_short();
-        if why == Why::Shortage {
-            if short && running < max_children {
+        let lasts = pool.manager.patience.take_if(|until| now >= *until).is_some();
+        if why != Why::Tick {
+            if !short || running >= max_children {
+                pool.manager.patience = None;
+                // Until those on their way are there, nobody is armed to call.
+                pool.manager.quiet = (!pool.is_short()).then_some(now + QUIET);
+            } else if why == Why::Shortage && !lasts {
+                pool.manager.patience.get_or_insert(now + PATIENCE);
+            } else {
                 self.grow(id, max_spawn_rate.min(min_spare - idle).min(max_children - running));
             }
             return;
@@ -305,15 +324,16 @@ impl Plan {
     fn grow(&mut self, id: PoolId, count: u32) {
         self.pools[id].want(count);
         self.pools[id].manager.grew = true;
+        self.pools[id].manager.patience = None;
         self.log_pool(id, Level::Debug, format!("{count} child(ren) have been created dynamically"));
     }
 
     fn look_ondemand(&mut self, id: PoolId, why: Why, look: &Look, now: Instant) {
         let pool = &mut self.pools[id];
         let ProcessManager::Ondemand { max_children, idle_timeout } = pool.settings.manager else { return };
-        pool.manager.nobody_idle = look.idle.is_empty();
         match why {
-            Why::Shortage => {}
+            Why::Shortage if look.idle.is_empty() => {}
+            Why::Shortage => pool.manager.quiet = Some(now + QUIET),
             Why::Queue if !look.idle.is_empty() || pool.is_short() => {}
             Why::Queue if pool.own() >= max_children => self.saturated(id, "max_children"),
             Why::Queue => {

@@ -51,7 +51,7 @@ impl Stage {
 
     fn at(&mut self, ms: u64, event: Event) -> Vec<String> {
         let actions = self.plan.on_event(event, self.start + Duration::from_millis(ms));
-        actions.into_iter().filter(|action| !matches!(action, Action::Look(_))).map(show).collect()
+        actions.into_iter().filter(|action| !matches!(action, Action::Look { .. })).map(show).collect()
     }
 
     fn check(&mut self, ms: u64, event: Event, expected: &[&str]) {

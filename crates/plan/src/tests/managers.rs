@@ -39,6 +39,15 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// A shortage that lasts.
+    fn shortage(&mut self, ms: u64, occupied: u32) -> Vec<String> {
+        let first = self.look(ms, Why::Shortage, &[], occupied);
+        assert_eq!(first, ["watch 0"]);
+        self.look(ms + 20, Why::Shortage, &[], occupied)
+    }
+}
+
 #[test]
 fn dynamic_arms_for_the_moment_when_too_few_are_idle() {
     let mut s = Stage::with(&[dynamic(8, 3, 2, 4)], 0, 0);
@@ -62,18 +71,19 @@ fn dynamic_grows_at_once_and_says_when_it_goes_on_growing() {
     };
     let mut warnings = Vec::new();
     for second in 1..=6_u32 {
-        assert_eq!(s.look(second.into(), Why::Shortage, &[], second), [format!("fork 0.{second}")]);
+        let ms = u64::from(second) * 1000;
+        assert_eq!(s.shortage(ms, second), [format!("fork 0.{second}")]);
         // While it is on its way nobody else is called.
-        assert!(s.look(second.into(), Why::Shortage, &[], second).is_empty());
-        s.born(second.into(), second);
-        warnings.extend(s.look(second.into(), Why::Tick, &[(second, 0)], second));
+        assert!(s.look(ms + 21, Why::Shortage, &[], second).is_empty());
+        s.born(ms + 22, second);
+        warnings.extend(s.look(ms + 50, Why::Tick, &[(second, 0)], second));
     }
     assert_eq!(warnings, [busy(8, 5), busy(16, 6), busy(32, 7)]);
     // A second without growth ends the row.
-    s.look(7, Why::Tick, &[(1, 0)], 6);
-    s.look(8, Why::Shortage, &[], 7);
-    s.born(8, 7);
-    assert!(s.look(8, Why::Tick, &[(7, 0)], 7).is_empty());
+    s.look(7050, Why::Tick, &[(1, 0)], 6);
+    s.shortage(8000, 7);
+    s.born(8021, 7);
+    assert!(s.look(8050, Why::Tick, &[(7, 0)], 7).is_empty());
 }
 
 #[test]
@@ -87,14 +97,15 @@ fn dynamic_ticks_spawn_at_a_doubling_rate_what_nobody_asked_for() {
         alive += count;
     }
     // One that wakes us gets all that is missing, within pm.max_spawn_rate and pm.max_children.
-    assert_eq!(s.look(1000, Why::Shortage, &[], alive).len(), 13);
+    assert_eq!(s.shortage(2000, alive).len(), 13);
 }
 
 #[test]
 fn dynamic_tells_of_its_limit_once_an_episode() {
     let mut s = running(dynamic(2, 1, 1, 2));
-    assert_eq!(s.look(1000, Why::Shortage, &[], 1), ["fork 0.1"]);
-    s.born(1000, 1);
+    assert_eq!(s.look(1000, Why::Shortage, &[], 1), ["watch 0"]);
+    assert_eq!(s.look(1001, Why::Queue, &[], 1), ["fork 0.1"]);
+    s.born(1002, 1);
     let told = "WARNING [pool a] server reached pm.max_children setting (2), consider raising it";
     assert_eq!(s.look(2000, Why::Tick, &[], 2), ["count 0", told]);
     assert!(s.look(3000, Why::Tick, &[], 2).is_empty());
@@ -121,6 +132,14 @@ fn dynamic_ends_one_spare_worker_a_second() {
     assert_eq!(ended[0], text);
     assert!(!ended.iter().any(|line| line.starts_with("fork")), "{ended:?}");
     assert!(s.look(4000, Why::Tick, &idle[2..], 0).is_empty());
+}
+
+#[test]
+fn dynamic_does_not_fork_for_a_request_that_is_soon_over() {
+    let mut s = running(dynamic(5, 2, 2, 3));
+    assert!(s.look(100, Why::Shortage, &[(1, 0)], 1).is_empty());
+    assert!(s.look(120, Why::Shortage, &[(0, 0), (1, 0)], 0).is_empty());
+    assert_eq!(s.at(130, Event::DeadlineReached), ["arm 0 1"]);
 }
 
 #[test]
