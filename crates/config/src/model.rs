@@ -16,7 +16,8 @@ use crate::Level;
 pub struct Config {
     /// The `[global]` section.
     pub global: Global,
-    /// The pools in the order of their first section, behind them the hidden ones that serve status pages; never empty after a successful [`load`](crate::load).
+    /// The pools in the order of their first section, behind them the hidden ones that serve status pages; never empty
+    /// after a successful [`load`](crate::load).
     pub pools: Vec<Pool>,
 }
 
@@ -242,7 +243,8 @@ pub struct Pool {
     pub pm_max_requests: i32,
     /// URI of the status page.
     pub pm_status_path: Option<Vec<u8>>,
-    /// Own address for the status page; absolute like [`Pool::listen`].
+    /// Own address for the status page, as written. The hidden pool that serves it has it as its [`Pool::listen`], a path
+    /// made absolute with the global prefix: it has no prefix of its own, whatever this pool's is.
     pub pm_status_listen: Option<Vec<u8>>,
     /// URI of the ping page.
     pub ping_path: Option<Vec<u8>>,

@@ -183,6 +183,19 @@ fn variables_with_a_fallback() {
     }
 }
 
+/// What php-fpm listens on, though it shows the address as written.
+#[test]
+fn the_relative_path_of_a_status_pool() {
+    let mut machine = Fake::with("/c", format!("{POOL}prefix=/srv\npm.status_listen=s.sock\n").as_bytes());
+    machine.directories = vec!["/srv".into()];
+    for (prefix, expected) in [(None, "/usr/s.sock"), (Some("/srv"), "/srv/s.sock")] {
+        let options = Options { prefix: prefix.map(PathBuf::from), ..Options::default() };
+        let pools = load(Path::new("/c"), &options, &machine).config.unwrap().pools;
+        assert_eq!(pools[0].pm_status_listen.as_deref(), Some(&b"s.sock"[..]));
+        assert_eq!((pools[1].listen.as_slice(), pools[1].status_of), (expected.as_bytes(), Some(0)));
+    }
+}
+
 #[test]
 fn a_pools_name_in_a_value() {
     for (name, value, expected) in [
