@@ -11,7 +11,8 @@ use sys::process;
 
 use crate::capture::{self, Stream};
 use crate::pid_file::PidFile;
-use crate::supervisor::{SIGKILL, Source, Supervisor};
+use crate::poller::Source;
+use crate::supervisor::{SIGKILL, Supervisor};
 use crate::{exit_code, fork_server};
 
 impl Supervisor {

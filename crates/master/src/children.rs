@@ -11,8 +11,9 @@ use sys::process;
 
 use crate::capture::Stream;
 use crate::log::{errno_text, printable};
+use crate::poller::Source;
 use crate::pool::Worker;
-use crate::supervisor::{Source, Supervisor};
+use crate::supervisor::Supervisor;
 
 /// Reports taken from one fork server before the others get their turn.
 const MOST_REPORTS: usize = 64;

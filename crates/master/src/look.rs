@@ -6,7 +6,8 @@ use std::time::Duration;
 use board::scoreboard::Stage;
 use plan::{Event, Idle, Look, PoolId, Why};
 
-use crate::supervisor::{Source, Supervisor};
+use crate::poller::Source;
+use crate::supervisor::Supervisor;
 
 impl Supervisor {
     /// Reads the pool's scoreboard for the plan.

@@ -1,34 +1,28 @@
 //! The way up, a list of steps in php-fpm's order: configuration, PHP and engine, limits, background, identities,
 //! scoreboards, sockets. Then the supervisor takes over. What fails is said, and nothing is left behind.
 
-use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use board::scoreboard::Board;
-use config::{Config, Diagnostic, Global, Level, ProcessManager};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use config::{Config, Diagnostic, Global, Level};
 use plan::Plan;
 use plan::timeouts::Timeouts;
 use sys::daemon::{self, Launcher, Outcome, Side};
 use sys::process::{self, Limit};
 use sys::signals::{self, Signals};
-use sys::spawn::Rights;
 use sys::{stdio, title, users};
 
 use crate::fork_server::{core_limit, core_number};
-use crate::identity::{self, Identity};
-use crate::inheritance::Sockets;
 use crate::load::{self, error, system_error};
 use crate::log::{Log, errno_text};
+use crate::open::open_pools;
+use crate::poller::{Poller, Source};
 use crate::pool::{Pool, shown_name};
 use crate::reload::{Origin, Predecessor};
-use crate::settings::{pool_settings, settings};
-use crate::socket::{self, Socket};
-use crate::spec::{self, Surroundings};
-use crate::supervisor::{EARLY_SIGNALS, Poller, SIGNALS, Source, Supervisor};
+use crate::settings::settings;
+use crate::supervisor::{EARLY_SIGNALS, SIGNALS, Supervisor};
 use crate::systemd::Systemd;
-use crate::{Invocation, access_log, exit_code, heartbeat, php};
+use crate::{Invocation, exit_code, heartbeat, php};
 
 /// How long the launcher waits for the master: longer than any start-up of PHP may take, which php-fpm has behind it
 /// when its launcher begins to wait its 10 s.
@@ -139,7 +133,7 @@ fn bring_up(
 pub(crate) struct Parts {
     engine: PathBuf,
     /// The PHP executable of each pool.
-    executables: Vec<PathBuf>,
+    pub(crate) executables: Vec<PathBuf>,
 }
 
 pub(crate) fn find_parts(config: &Config) -> Result<Parts, Diagnostic> {
@@ -220,107 +214,6 @@ fn settle_master(global: &Global, log: &mut Log) -> Result<(), Diagnostic> {
         None => {}
     }
     process::adopt_orphans().map_err(|source| system_error("prctl(PR_SET_CHILD_SUBREAPER)", &source))
-}
-
-/// Identities of all pools, then their scoreboards, then their sockets; what was opened is removed if one fails.
-fn open_pools(
-    invocation: &Invocation,
-    config: &Config,
-    parts: &Parts,
-    own: &[RawFd],
-    log: &mut Log,
-) -> Result<(Vec<Pool>, Sockets), Diagnostic> {
-    let is_root = users::is_root();
-    let allow_root = invocation.options.allow_root;
-    let resolve = |pool| identity::resolve(pool, is_root, allow_root, log);
-    let identities = config.pools.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
-    let boards = config.pools.iter().map(make_board).collect::<Result<Vec<_>, _>>()?;
-    let env = |name: &[u8]| config::Host::env(&config::System, name);
-    let mut inherited = Sockets::inherit(&env, own, log);
-    let sockets = open_sockets(config, &mut inherited, log)?;
-    // Each worker whose output is caught takes three descriptors of ours; where the limit cannot be raised, it stays.
-    let inherited_files = process::raise_file_limit().ok();
-    let around = Surroundings {
-        global: &config.global,
-        php: &invocation.php,
-        is_root,
-        master_pid: std::process::id(),
-        env: &env,
-    };
-    let mut pools: Vec<Pool> = Vec::new();
-    let members = config.pools.iter().zip(identities).zip(boards).zip(sockets).zip(&parts.executables);
-    for ((((pool, identity), (board_fd, board)), socket), executable) in members {
-        let described = spec::describe(pool, &identity, socket.is_tcp(), &around);
-        pools.push(Pool {
-            name: shown_name(&pool.name),
-            spec: board::message::encode(&described),
-            user: identity.rights.as_ref().map_or_else(users::own_id, |rights| rights.uid),
-            rights: rights(identity, &described),
-            executable: executable.clone(),
-            inherited_files,
-            nice: pool.process_priority.filter(|_| is_root),
-            config: pool.clone(),
-            socket,
-            board_fd,
-            board,
-            shown_board: shown_board(pool, &pools)?,
-            access_log: access_log::open(pool, log)?,
-            queue_unknown: false,
-            wake: wake(pool)?,
-            queue_watched: false,
-            server: None,
-            tracing: Default::default(),
-            workers: Default::default(),
-        });
-    }
-    Ok((pools, inherited))
-}
-
-/// Rights to take before exec, unless PHP's start-up runs as root and the engine takes them.
-fn rights(identity: Identity, described: &board::PoolSpec) -> Option<Rights> {
-    let board::message::Identity { uid, gid, groups } =
-        identity.rights.filter(|_| described.identity.is_none())?;
-    Some(Rights { uid, gid, groups, keep_chroot: described.chroot.is_some() })
-}
-
-/// The pool whose status page this one serves stands before it.
-fn shown_board(pool: &config::Pool, before: &[Pool]) -> Result<Option<OwnedFd>, Diagnostic> {
-    let shown = pool.status_of.and_then(|index| before.get(index));
-    let copy = shown.map(|shown| shown.board_fd.try_clone()).transpose();
-    copy.map_err(|source| system_error("dup", &source))
-}
-
-/// A pool with always as many workers needs no waking.
-fn wake(pool: &config::Pool) -> Result<Option<EventFd>, Diagnostic> {
-    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-    let wanted = (pool.pm != ProcessManager::Static).then(|| EventFd::from_flags(flags));
-    wanted.transpose().map_err(|errno| system_error("eventfd", &errno.into()))
-}
-
-fn make_board(pool: &config::Pool) -> Result<(OwnedFd, Board), Diagnostic> {
-    let kind = match pool.pm {
-        ProcessManager::Static => 0,
-        ProcessManager::Dynamic => 1,
-        ProcessManager::Ondemand => 2,
-    };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let slots = pool_settings(pool).slots() as usize;
-    Board::create(&pool.name, kind, slots, now.as_secs()).map_err(|source| {
-        error(format!(
-            "[pool {}] unable to allocate shared memory: {}",
-            shown_name(&pool.name),
-            errno_text(&source)
-        ))
-    })
-}
-
-fn open_sockets(config: &Config, sockets: &mut Sockets, log: &mut Log) -> Result<Vec<Socket>, Diagnostic> {
-    let opened = config.pools.iter().map(|pool| socket::open(pool, sockets, log)).collect();
-    match &opened {
-        Ok(_) => sockets.close_unused(),
-        Err(_) => sockets.unlink(),
-    }
-    opened
 }
 
 fn watch_wakes(poller: &Poller, pools: &[Pool]) -> Result<(), Diagnostic> {

@@ -1,0 +1,121 @@
+//! Waiting for many descriptors at once, and telling which became ready.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use plan::PoolId;
+
+use crate::capture::Stream;
+
+/// What became ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Signals,
+    Channel(PoolId),
+    ServerOutput(PoolId),
+    WorkerOutput(PoolId, u32, Stream),
+    /// A worker wakes us.
+    Wake(PoolId),
+    /// A connection waits on the listening socket.
+    Queue(PoolId),
+}
+
+impl Source {
+    /// Kind in the top byte, then 24 bits of pool and 32 of slot.
+    fn token(self) -> u64 {
+        let (kind, pool, slot) = match self {
+            Source::Signals => (0, 0, 0),
+            Source::Channel(pool) => (1, pool, 0),
+            Source::ServerOutput(pool) => (2, pool, 0),
+            Source::WorkerOutput(pool, slot, Stream::Stdout) => (3, pool, slot),
+            Source::WorkerOutput(pool, slot, Stream::Stderr) => (4, pool, slot),
+            Source::Wake(pool) => (5, pool, 0),
+            Source::Queue(pool) => (6, pool, 0),
+        };
+        kind << 56 | (pool as u64 & 0xff_ffff) << 32 | u64::from(slot)
+    }
+
+    fn from_token(token: u64) -> Source {
+        let (pool, slot) = ((token >> 32 & 0xff_ffff) as usize, token as u32);
+        match token >> 56 {
+            0 => Source::Signals,
+            1 => Source::Channel(pool),
+            2 => Source::ServerOutput(pool),
+            3 => Source::WorkerOutput(pool, slot, Stream::Stdout),
+            4 => Source::WorkerOutput(pool, slot, Stream::Stderr),
+            5 => Source::Wake(pool),
+            _ => Source::Queue(pool),
+        }
+    }
+}
+
+/// Waits for many descriptors at once.
+#[derive(Debug)]
+pub(crate) struct Poller(Epoll);
+
+impl Poller {
+    pub(crate) fn new() -> io::Result<Poller> {
+        Ok(Poller(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
+    }
+
+    pub(crate) fn watch(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
+        Ok(self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, source.token()))?)
+    }
+
+    /// Watches until the descriptor has become ready once.
+    pub(crate) fn watch_once(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
+        Ok(self.0.add(fd, once(source))?)
+    }
+
+    /// Watches a descriptor once more.
+    pub(crate) fn watch_again(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
+        Ok(self.0.modify(fd, &mut once(source))?)
+    }
+
+    /// To be called before the descriptor is closed.
+    pub(crate) fn forget(&self, fd: impl AsFd) {
+        let _ = self.0.delete(fd);
+    }
+
+    /// What is ready, at the latest at the deadline.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> io::Result<Vec<Source>> {
+        let timeout = deadline.map_or(EpollTimeout::NONE, |deadline| {
+            // Rounded up: waking a little early would turn into a busy loop.
+            let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+            EpollTimeout::try_from(left).unwrap_or(EpollTimeout::MAX)
+        });
+        let mut ready = [EpollEvent::empty(); 64];
+        match self.0.wait(&mut ready, timeout) {
+            Ok(count) => Ok(ready[..count].iter().map(|event| Source::from_token(event.data())).collect()),
+            Err(Errno::EINTR) => Ok(Vec::new()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+fn once(source: Source) -> EpollEvent {
+    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, source.token())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_survive_their_tokens() {
+        for source in [
+            Source::Signals,
+            Source::Channel(3),
+            Source::ServerOutput(0xff_ffff),
+            Source::WorkerOutput(7, u32::MAX, Stream::Stdout),
+            Source::WorkerOutput(0, 0, Stream::Stderr),
+            Source::Wake(1),
+            Source::Queue(0),
+        ] {
+            assert_eq!(Source::from_token(source.token()), source);
+        }
+    }
+}
