@@ -1,6 +1,8 @@
 //! The slow log: the same slow scripts on both servers, and the entries compared; with every way that cornac has to
 //! read its workers; and under scripts that never hold still.
 
+mod companion;
+mod file;
 mod scenes;
 mod stress;
 

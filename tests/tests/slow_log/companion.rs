@@ -1,0 +1,106 @@
+//! Workers with companions live and end as others do. php-fpm runs beside them, with the same rights.
+
+use std::collections::BTreeSet;
+
+use cornac_tests::binary::same_on_both_sides;
+use cornac_tests::processes::Process;
+use cornac_tests::{Case, Pair, Server, Setup, Side, skip_unless_root, wait};
+use nix::sys::signal::Signal;
+
+use super::{LOG, WITHOUT_PTRACE};
+
+fn setup() -> Setup {
+    Setup::new().www(LOG).wrapped(&WITHOUT_PTRACE)
+}
+
+fn skipped() -> bool {
+    same_on_both_sides() || skip_unless_root("workers with companions", 1)
+}
+
+#[test]
+fn ends_of_workers() {
+    if skipped() {
+        return;
+    }
+    let mut pair = Pair::start(
+        &setup().www("pm.max_requests = 3\nrequest_slowlog_timeout = 10").script("x.php", "<?php echo 'x';"),
+    );
+    for (name, code) in [
+        ("SIGSEGV", "posix_kill(posix_getpid(), 11); sleep(1);"),
+        ("SIGABRT", "posix_kill(posix_getpid(), 6); sleep(1);"),
+        ("SIGKILL", "posix_kill(posix_getpid(), 9); sleep(1);"),
+        ("SIGTERM", "posix_kill(posix_getpid(), 15); sleep(1);"),
+        ("SIGQUIT", "posix_kill(posix_getpid(), 3); echo 'x';"),
+        ("no memory left", "ini_set('memory_limit', '4M'); echo 'x'; str_repeat('x', 8 << 20);"),
+        ("no stack left", "function f() { f(...[f()]); } set_error_handler('f'); echo 'x'; exit(3);"),
+        ("no time left", "set_time_limit(1); echo 'x'; while (true);"),
+    ] {
+        pair.case(&Case::php(name, &format!("<?php {code}")));
+    }
+    for _ in 0..3 {
+        pair.case(&Case::get("the last requests", "/x.php"));
+    }
+    pair.same("one worker", |server| {
+        let one = || (server.workers("www").len() == 1).then_some(());
+        wait::until(one).map_or_else(|| "none or many".to_owned(), |()| server.get("/x.php").body())
+    });
+    pair.finish();
+}
+
+#[test]
+fn programs_and_processes() {
+    if skipped() {
+        return;
+    }
+    let mut pair = Pair::start(&setup());
+    pair.cases([
+        Case::php("a program", "<?php echo shell_exec('echo from the shell; exit 3');"),
+        Case::php("popen", "<?php $p = popen('cat', 'w'); fwrite($p, 'x'); echo pclose($p);"),
+        Case::php(
+            "proc_open",
+            "<?php $p = proc_open(['sh', '-c', 'read x; echo $x; exit 5'], [['pipe', 'r'], ['pipe', 'w']], $pipes);
+            fwrite($pipes[0], \"line\\n\"); fclose($pipes[0]); echo stream_get_contents($pipes[1]), proc_close($p);",
+        ),
+        Case::php("mail", "<?php ini_set('sendmail_path', 'cat >/dev/null; exit 0 #'); var_dump(mail('a', 'b', 'c'));"),
+        Case::php("signals blocked", "<?php echo preg_match('/^SigBlk:\\t(\\w+)/m', file_get_contents('/proc/self/status'), $m), $m[1];"),
+        Case::php(
+            "descriptors of a program",
+            "<?php echo shell_exec('for f in /proc/self/fd/*; do readlink $f; done | grep -c socket');",
+        )
+        .differs("php-fpm's have its listening socket and the connection"),
+    ]);
+    pair.finish();
+}
+
+/// A program that a script starts has neither the companion nor its socket, and keeps nothing of the worker alive.
+#[test]
+fn nothing_of_a_companion_is_left() {
+    if skipped() {
+        return;
+    }
+    let setup = setup().www("pm.max_children = 3").script("x.php", "<?php echo 'x';");
+    let server = Server::start(Side::Subject, &setup);
+    let with_companion = |worker: &Process| worker.status_line("Threads").as_deref() == Some("2");
+    let sockets = |worker: &Process| {
+        let entries = std::fs::read_dir(format!("/proc/{}/fd", worker.pid)).expect("own child");
+        let links = entries.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    };
+    for signal in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM, Signal::SIGQUIT] {
+        let before: BTreeSet<Process> = server.workers("www").into_iter().collect();
+        assert!(before.len() == 3 && before.iter().all(with_companion), "{before:?}");
+        // The listening socket, and the one that takes its place at the end.
+        assert!(before.iter().all(|worker| sockets(worker) == 2), "{before:?}");
+        before.iter().for_each(|worker| worker.signal(signal));
+        let renewed = || {
+            let now: BTreeSet<Process> = server.workers("www").into_iter().collect();
+            (now.len() == 3 && now.is_disjoint(&before)).then_some(())
+        };
+        wait::until(renewed).unwrap_or_else(|| panic!("{signal}: {:?}", server.workers("www")));
+        wait::until(|| (server.get("/x.php").body() == "x").then_some(())).expect("still serving");
+    }
+    let fork_server = server.processes().into_iter().find(|process| process.title().contains("fork server"));
+    // One channel to the master, one listening socket, and one socket for each companion that lives.
+    wait::until(|| (sockets(&fork_server?) == 5).then_some(())).expect("closed with their workers");
+    server.stop();
+}
