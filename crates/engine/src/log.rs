@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
 use board::message::{END_OF_REQUEST, Report, encode};
 use sys::channel::Channel;
 
+/// Begins what PHP itself has to say.
+const MESSAGE: &[u8] = b"PHP message: ";
+
 static MASTER: OnceLock<&'static Channel> = OnceLock::new();
 static IN_WORKER: AtomicBool = AtomicBool::new(false);
 static LOWEST: AtomicU8 = AtomicU8::new(Level::Notice as u8);
@@ -66,21 +69,31 @@ pub(crate) fn to_stderr() {
 pub(crate) fn write(level: Level, text: &[u8]) {
     let lowest = LOWEST.load(Relaxed);
     if (level as u8) < lowest {
-        return;
+        return write_bare(text);
     }
-    let text = cut(level, text);
     match MASTER.get().filter(|_| !IN_WORKER.load(Relaxed)) {
         Some(master) => {
-            let text = String::from_utf8_lossy(&text).into_owned();
+            let text = String::from_utf8_lossy(&cut(level, text)).into_owned();
             let _ = master.send(&encode(&Report::Log { level: level as u8, text }), &[]);
         }
-        None => {
-            // One `write` a line, so that lines of several workers do not mix.
-            let origin =
-                if lowest == Level::Debug as u8 { origin(Location::caller(), &text) } else { String::new() };
-            let line = [level.prefix().as_bytes(), origin.as_bytes(), &text, b"\n"].concat();
-            let _ = std::io::stderr().lock().write_all(&line);
+        None if lowest == Level::Debug as u8 => {
+            write_line(&[level.prefix(), &origin(Location::caller(), text)].concat(), text);
         }
+        None => write_line(level.prefix(), text),
+    }
+}
+
+/// One `write` a line, so that lines of several workers do not mix.
+fn write_line(head: &str, text: &[u8]) {
+    let line = [head.as_bytes(), &cut_after(head.len(), text), b"\n"].concat();
+    let _ = std::io::stderr().lock().write_all(&line);
+}
+
+/// Messages of PHP come to stderr at any level, only the level's name does not: so it is in php-fpm's workers, whose
+/// output is logged as a warning if it is caught.
+fn write_bare(text: &[u8]) {
+    if text.starts_with(MESSAGE) && IN_WORKER.load(Relaxed) {
+        write_line("", text);
     }
 }
 
@@ -88,7 +101,7 @@ pub(crate) fn write(level: Level, text: &[u8]) {
 /// messages of PHP itself.
 fn origin(place: &Location<'_>, text: &[u8]) -> String {
     let module = Path::new(place.file()).file_stem().unwrap_or_default().to_string_lossy();
-    let gap = if text.starts_with(b"PHP message: ") { " " } else { "" };
+    let gap = if text.starts_with(MESSAGE) { " " } else { "" };
     format!("{module}(), line {}: {gap}", place.line())
 }
 
@@ -100,10 +113,16 @@ pub(crate) fn end_of_request(captured: bool) {
     }
 }
 
-/// The text cut so that its line, with level and newline, is no longer than `log_limit`. Messages to the web
-/// server are cut alike.
+/// The text cut as its line is, with newline and level where that is written: messages to the web server are cut
+/// alike.
 pub(crate) fn cut(level: Level, text: &[u8]) -> Cow<'_, [u8]> {
-    let room = LIMIT.load(Relaxed).saturating_sub(level.prefix().len() + 1);
+    let is_bare = (level as u8) < LOWEST.load(Relaxed);
+    cut_after(if is_bare { 0 } else { level.prefix().len() }, text)
+}
+
+/// The text cut so that head, text and newline are no longer than `log_limit`.
+fn cut_after(head: usize, text: &[u8]) -> Cow<'_, [u8]> {
+    let room = LIMIT.load(Relaxed).saturating_sub(head + 1);
     if text.len() <= room {
         return Cow::Borrowed(text);
     }
