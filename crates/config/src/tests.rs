@@ -293,3 +293,31 @@ proptest! {
         load_text(format!("[www]\nuser = {}1\n", "!".repeat(depth)).as_bytes());
     }
 }
+
+#[test]
+fn a_status_pool_is_like_its_pool_and_hidden() {
+    let more = "listen.owner=o\nlisten.mode=0600\nlisten.allowed_clients=::1\nping.path=/p\nping.response=r\n\
+                php_value[a]=b\npm.status_listen=/t\n";
+    let config = config(&format!("{POOL}{more}[other]\nuser=v\nlisten=/o\npm=static\npm.max_children=1\n"));
+    let names: Vec<_> = config.pools.iter().map(|pool| String::from_utf8_lossy(&pool.name)).collect();
+    assert_eq!(names, ["www", "other", "www_status"]);
+    let [main, _, status] = &config.pools[..] else { panic!("three pools") };
+    assert_eq!((main.status_of, status.status_of), (None, Some(0)));
+    assert_eq!(
+        (main.pm_status_path.as_deref(), status.pm_status_path.as_deref()),
+        (Some(&b"/"[..]), Some(&b"/"[..]))
+    );
+    let shared = |pool: &crate::Pool| {
+        (
+            pool.user.clone(),
+            pool.listen_owner.clone(),
+            pool.listen_mode.clone(),
+            pool.listen_allowed_clients.clone(),
+        )
+    };
+    assert_eq!(shared(main), shared(status));
+    assert_eq!((status.ping_response.as_deref(), status.listen.as_slice()), (Some(&b"r"[..]), &b"/t"[..]));
+    assert_eq!((status.pm, status.pm_max_children), (crate::ProcessManager::Ondemand, 2));
+    assert!(status.php_values.is_empty());
+    assert!(!dump(&config).iter().any(|line| line == b"[www_status]"));
+}

@@ -262,7 +262,9 @@ impl ForkServer {
             Ok(Received::Message(length, fds)) => {
                 match decode(&buffer[..length]) {
                     Ok(Order::Fork { slot }) => self.fork(slot, fds),
-                    Ok(Order::UseAccessLog) => self.access_log = fds.into_iter().next(),
+                    Ok(Order::UseAccessLog) => {
+                        self.access_log = fds.into_iter().next().or(self.access_log.take())
+                    }
                     Ok(Order::PrepareTraces) => self.reader = tracing::choose(),
                     Ok(Order::Trace { slot, pid, request, depth }) => self.trace(slot, pid, request, depth),
                     Err(_) => {}

@@ -145,6 +145,26 @@ mod tests {
     }
 
     #[test]
+    fn pages_and_access_log_are_described_where_there_are_some() {
+        let (global, php) = (Global::default(), PhpOptions::default());
+        let mut pool = Pool { access_format: b"%m".to_vec(), ..Pool::default() };
+        let described =
+            |pool: &Pool| describe(pool, &Identity::default(), false, &around(&global, &php, false));
+        let none = described(&pool);
+        assert_eq!((none.access_log, none.status_path, none.ping), (None, None, None));
+        assert!(!none.shows_other_board);
+        pool.access_log = Some("/log".into());
+        pool.access_suppress_path = vec![b"/p".to_vec()];
+        (pool.ping_path, pool.ping_response) = (Some(b"/ping".to_vec()), Some(b"pong".to_vec()));
+        (pool.pm_status_path, pool.status_of) = (Some(b"/".to_vec()), Some(0));
+        let all = described(&pool);
+        let log = AccessLog { format: b"%m".to_vec(), suppressed: vec![b"/p".to_vec()] };
+        assert_eq!(all.access_log, Some(log));
+        assert_eq!(all.ping, Some(Ping { path: b"/ping".to_vec(), response: b"pong".to_vec() }));
+        assert_eq!((all.status_path.as_deref(), all.shows_other_board), (Some(b"/".as_slice()), true));
+    }
+
+    #[test]
     fn rights_are_taken_in_the_engine_only_for_a_start_as_root() {
         let rights = board::message::Identity { uid: 5, gid: 6, groups: vec![6] };
         let identity = Identity { rights: Some(rights.clone()), ..Identity::default() };

@@ -88,6 +88,27 @@ fn died(exit: Exit) -> Event {
 }
 
 #[test]
+fn workers_that_hold_old_logs_finish() {
+    let mut s = Stage::running(2, 0);
+    s.at(10, Event::WorkerExited { pool: 0, slot: 1, exit: Exit::Code(0), served: true });
+    let expected = [
+        "DEBUG [pool a] sending signal 3 SIGQUIT to child 100",
+        "signal 0.0 3",
+        "DEBUG 2 child(ren) still alive",
+    ];
+    s.check(20, Event::AccessLogsReopened, &expected);
+    // Ordered before, so it holds what its fork server held then.
+    let expected = [
+        "NOTICE [pool a] child 102 started",
+        "DEBUG [pool a] sending signal 3 SIGQUIT to child 102",
+        "signal 0.1 3",
+    ];
+    s.check(30, Event::Forked { pool: 0, slot: 1, pid: 102 }, &expected);
+    s.at(40, Event::WorkerExited { pool: 0, slot: 1, exit: Exit::Code(0), served: false });
+    s.check(50, Event::Forked { pool: 0, slot: 1, pid: 103 }, &["NOTICE [pool a] child 103 started"]);
+}
+
+#[test]
 fn all_fork_servers_come_up_before_any_worker() {
     let mut s = Stage::new(&[2, 1], 0, 0);
     s.check(0, Event::Begin, &["start 0", "start 1"]);

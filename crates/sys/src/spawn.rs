@@ -260,6 +260,23 @@ mod tests {
         }
     }
 
+    /// Copies are closed once they are placed: none may have the number of a descriptor that was meant to stay.
+    #[test]
+    fn every_number_can_be_given() {
+        for _ in 0..50 {
+            let (mut reader, writer) = io::pipe().unwrap();
+            let fds: Vec<_> = (3..ABOVE_TARGETS).map(|number| (writer.as_fd(), number)).collect();
+            let script = "for n in 3 4 5 6 7 8 9 10; do [ -e /proc/$$/fd/$n ] && echo -n \"$n \" >&5; done";
+            let args = strings(&["title", "-c", script]);
+            let pid = spawn(&program(&args, writer.as_fd(), &fds)).unwrap();
+            drop(writer);
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid as i32), None);
+            assert_eq!(text, "3 4 5 6 7 8 9 10 ");
+        }
+    }
+
     #[test]
     fn a_limit_below_our_own_descriptors_is_no_obstacle() {
         let many: Vec<_> = (0..40).map(|_| io::pipe().unwrap()).collect();
