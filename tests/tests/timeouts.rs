@@ -64,11 +64,14 @@ fn stalled(server: &Server, bytes: &[u8]) -> String {
     format!("{}\n{}", reply.to_text(), lines(server, "execution timed out"))
 }
 
+/// The first bytes of a request.
+type Beginning = fn(&Server) -> Vec<u8>;
+
 #[test]
 fn time_counts_from_the_first_record() {
     let setup = Setup::new().www("request_terminate_timeout = 1").script("x.php", "<?php echo 'x';");
     let mut runs = Runs::default();
-    let scenes: [(&str, fn(&Server) -> Vec<u8>); 3] = [
+    let scenes: [(&str, Beginning); 3] = [
         ("parameters that stop", |server| Request::get(server, "/x.php").encode()[..100].to_vec()),
         ("no parameters", |server| Request::get(server, "/x.php").encode()[..16].to_vec()),
         ("an upload that stops", |server| {

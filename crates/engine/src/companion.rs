@@ -1,5 +1,5 @@
 //! A worker's companion (`shim/companion.c`) from outside: memory of a worker that nobody has the right to read. What
-//! comes back is the worker's word, and a companion that does not answer in time is never asked again.
+//! comes back is the worker's word.
 
 use std::cell::Cell;
 use std::io;
@@ -20,13 +20,14 @@ const PATIENCE: Duration = Duration::from_millis(300);
 #[derive(Debug)]
 pub(crate) struct Companion {
     socket: OwnedFd,
+    owes: Cell<bool>,
     broken: Cell<bool>,
 }
 
 /// Both ends: ours, and the one for the worker to start its companion with.
 pub(crate) fn pair() -> io::Result<(Companion, OwnedFd)> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-    Ok((Companion { socket: ours, broken: Cell::new(false) }, theirs))
+    Ok((Companion { socket: ours, owes: Cell::new(false), broken: Cell::new(false) }, theirs))
 }
 
 /// In a worker, before it does anything else: starts its companion, which takes a copy of the socket.
@@ -46,13 +47,30 @@ impl Companion {
     }
 
     fn read(&self, pieces: &[Piece], into: &mut Vec<u8>, deadline: Instant) -> io::Result<()> {
-        if self.broken.get() {
-            return Err(Errno::ETIMEDOUT.into());
-        }
+        self.settle()?;
         let answer = self.ask(pieces, deadline);
-        // After a late or odd answer the next one could be of another question.
-        self.broken.set(!matches!(answer, Ok(_) | Err(Errno::EFAULT)));
+        match answer {
+            Ok(_) | Err(Errno::EFAULT | Errno::ETIMEDOUT) => {}
+            // Whatever it would say next, it is not to be made sense of.
+            Err(_) => self.broken.set(true),
+        }
         into.extend(answer?);
+        Ok(())
+    }
+
+    /// A companion that did not answer in time (its worker was stopped, say) still owes that answer.
+    fn settle(&self) -> Result<(), Errno> {
+        if self.broken.get() {
+            return Err(Errno::EPIPE);
+        }
+        if self.owes.get() {
+            match recv(self.socket.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT) {
+                Ok(1..) => self.owes.set(false),
+                Ok(0) => return Err(Errno::ESRCH),
+                Err(Errno::EAGAIN) => return Err(Errno::ETIMEDOUT),
+                Err(errno) => return Err(errno),
+            }
+        }
         Ok(())
     }
 
@@ -62,25 +80,31 @@ impl Companion {
             .flat_map(|(address, length)| [address.to_ne_bytes(), (*length as u64).to_ne_bytes()])
             .flatten()
             .collect();
-        let wanted = 1 + pieces.iter().map(|piece| piece.1).sum::<usize>();
-        let fd = self.socket.as_raw_fd();
-        send(fd, &question, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)?;
+        send(self.socket.as_raw_fd(), &question, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)?;
+        self.owes.set(true);
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
         poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)], timeout)?;
+        self.take_answer(1 + pieces.iter().map(|piece| piece.1).sum::<usize>())
+    }
+
+    fn take_answer(&self, wanted: usize) -> Result<Vec<u8>, Errno> {
         // One byte more shows an answer that is too long.
         let mut answer = vec![0; wanted + 1];
-        match recv(fd, &mut answer, MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => Err(Errno::ESRCH),
-            Ok(length) if length == wanted => {
+        let length = match recv(self.socket.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT) {
+            Err(Errno::EAGAIN) => return Err(Errno::ETIMEDOUT),
+            received => received?,
+        };
+        self.owes.set(false);
+        match length {
+            0 => Err(Errno::ESRCH),
+            _ if length == wanted => {
                 answer.truncate(wanted);
                 answer.remove(0);
                 Ok(answer)
             }
-            Ok(1) => Err(Errno::EFAULT),
-            Ok(_) => Err(Errno::EPROTO),
-            Err(Errno::EAGAIN) => Err(Errno::ETIMEDOUT),
-            Err(errno) => Err(errno),
+            1 => Err(Errno::EFAULT),
+            _ => Err(Errno::EPROTO),
         }
     }
 }

@@ -114,6 +114,37 @@ fn whoever_may_read_the_workers() {
     }
 }
 
+/// Names of any length, traces of any depth.
+#[test]
+fn large_traces() {
+    let name = "n".repeat(1100);
+    let code = format!("{NAP}function {name}($n) {{\n return $n ? {name}($n - 1) : nap(); }}\n{name}(5);");
+    let deep = format!("{NAP}function r($n) {{\n return $n ? r($n - 1) : nap(); }}\nr(450);");
+    let setup = Setup::new()
+        .www(&format!("{LOG}\nrequest_slowlog_trace_depth = 400\npm.max_children = 2"))
+        .script("name.php", &code)
+        .script("deep.php", &deep);
+    let seen = |side, setup: &Setup| {
+        let server = Server::start(side, setup);
+        std::thread::scope(|scope| {
+            for script in ["/name.php", "/deep.php"] {
+                let server = &server;
+                scope.spawn(move || server.get(script));
+            }
+        });
+        server.wait_log_times("finished trace of", 2);
+        let text = entries(&server);
+        server.stop();
+        text
+    };
+    compare_runs("a long name and many frames", None, |side| seen(side, &setup));
+    if !same_on_both_sides() && !skip_unless_root("large traces through companions", 1) {
+        let companion = setup.clone().wrapped(&WITHOUT_PTRACE);
+        let (reference, subject) = (seen(Side::Reference, &setup), seen(Side::Subject, &companion));
+        assert_eq!(difference(&reference, &subject), None);
+    }
+}
+
 #[test]
 fn without_the_right_to_read_workers() {
     if skip_unless_root("the slow log without the right to read workers, on both sides", 1) {

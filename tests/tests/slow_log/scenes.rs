@@ -1,7 +1,7 @@
 //! Scripts that are slow in one place, each in another way. `nap()` is on line 1 of each.
 
 /// Name and script, `<?php` and `nap()` put before it.
-pub(crate) const SCENES: [(&str, &str); 42] = [
+pub(crate) const SCENES: [(&str, &str); 45] = [
     ("builtin", "usleep(2600000);"),
     ("function", "function f() {\n  nap();\n}\nf();"),
     ("functions", "function a() { b(); }\nfunction b() { c(); }\nfunction c() {\n\n nap(); }\n\na();"),
@@ -77,6 +77,12 @@ pub(crate) const SCENES: [(&str, &str); 42] = [
         "error-handler",
         "set_error_handler(function () { nap(); return true; });\nfunction f() { return $undefined; }\nf();",
     ),
+    ("finally", "function f() { try { return 1; } finally { nap(); } }\nf();"),
+    (
+        "destructor-while-unwinding",
+        "class C { function __destruct() { nap(); } }\nfunction f() { $c = new C; throw new Exception; }\ntry {\n f(); } catch (Exception $e) {}",
+    ),
+    ("name-of-bytes", "class C { function m\u{e9}() { nap(); } }\n(new C)->m\u{e9}();"),
     (
         "lock",
         "$a = fopen(__FILE__, 'r');\n$b = fopen(__FILE__, 'r');\nflock($a, LOCK_EX);\nfunction f($b) { flock($b, LOCK_EX); }\nf($b);",
@@ -96,12 +102,11 @@ pub(crate) const CALLLESS: [(&str, &str); 2] = [
 ];
 
 /// Included files.
-pub(crate) const PARTS: [(&str, &str); 4] = [
+pub(crate) const PARTS: [(&str, &str); 3] = [
     ("nap", "<?php\n\nnap();"),
     ("outer", "<?php\nfunction of_outer() {\n include __DIR__ . '/nap.inc';\n}\nreturn of_outer();"),
     (
         "spaced",
         "<?php\nnamespace Some\\Space;\nclass C { static function m() { \\nap(); } }\nfunction f() { C::m(); }\nf();",
     ),
-    ("prepended", "<?php\nif (isset($_GET['prepend'])) {\n usleep(2600000);\n}"),
 ];
