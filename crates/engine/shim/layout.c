@@ -23,6 +23,5 @@ struct shim_layout shim_layout(void)
 		.string_text = offsetof(zend_string, val),
 		.kind_mask = ZEND_CALL_CODE | ZEND_CALL_TOP,
 		.kind_top_code = ZEND_CALL_TOP_CODE,
-		.kind_nested_code = ZEND_CALL_NESTED_CODE,
 	};
 }

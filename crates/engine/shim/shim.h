@@ -136,7 +136,7 @@ struct shim_layout {
 	uint64_t function_code, function_length, built_in;
 	uint64_t instruction_size, instruction_line;
 	uint64_t string_length, string_text;
-	uint64_t kind_mask, kind_top_code, kind_nested_code;
+	uint64_t kind_mask, kind_top_code;
 };
 /* Once PHP has started. */
 struct shim_layout shim_layout(void);

@@ -39,10 +39,8 @@ pub struct Layout {
     pub string_length: u64,
     /// In a string: its bytes, and a NUL.
     pub string_text: u64,
-    /// Bits of a frame's kind that tell the following two.
+    /// Bits of a frame's kind that tell the following.
     pub kind_mask: u64,
     /// A main script's code.
     pub kind_top_code: u64,
-    /// The code of an included file or of `eval`.
-    pub kind_nested_code: u64,
 }

@@ -70,16 +70,13 @@ enum Name {
     MainScript,
 }
 
+/// What has no name is included code, or something of PHP's own, for which php-fpm has the same word.
 fn name(link: &Link, layout: &Layout) -> Name {
-    let unknown = || Name::Of(b"???".to_vec());
     match &link.function {
-        None => unknown(),
+        None => Name::Of(b"???".to_vec()),
         Some(Function { name: Some(name), .. }) => Name::Of(name.clone()),
-        Some(Function { name: None, .. }) => match link.kind & layout.kind_mask {
-            kind if kind == layout.kind_top_code => Name::MainScript,
-            kind if kind == layout.kind_nested_code => Name::Of(b"[INCLUDE_OR_EVAL]".to_vec()),
-            _ => unknown(),
-        },
+        Some(_) if link.kind & layout.kind_mask == layout.kind_top_code => Name::MainScript,
+        Some(_) => Name::Of(b"[INCLUDE_OR_EVAL]".to_vec()),
     }
 }
 

@@ -32,7 +32,6 @@ fn layout() -> Layout {
         string_text: 24,
         kind_mask: 3 << 16,
         kind_top_code: 3 << 16,
-        kind_nested_code: 1 << 16,
     }
 }
 
@@ -189,7 +188,7 @@ fn what_has_no_name_or_place_is_said() {
     let nameless = process.function(None, None);
     let nameless = process.frame(nameless, 0, 0, 0);
     process.word(layout().current_frame, nameless);
-    process.check(20, &["??? :0"]);
+    process.check(20, &["[INCLUDE_OR_EVAL] :0"]);
 }
 
 /// As while an exception is thrown, when PHP puts an instruction of its own there.
@@ -350,18 +349,18 @@ proptest! {
 
     /// Offsets come from the fork server, which runs PHP's start-up.
     #[test]
-    fn any_layout_is_survived(numbers in prop::array::uniform19(some_address())) {
+    fn any_layout_is_survived(numbers in prop::array::uniform18(some_address())) {
         let mut process = Process::default();
         let main = process.main();
         process.call("f", Some("/a.php"), 1, main);
         let [current_frame, script, frame_instruction, frame_function, frame_kind, rest @ ..] = numbers;
         let [frame_caller, function_type, function_name, function_file, instruction_line, rest @ ..] = rest;
         let [function_code, function_length, instruction_size, rest @ ..] = rest;
-        let [built_in, string_length, string_text, kind_mask, kind_top_code, kind_nested_code] = rest;
+        let [built_in, string_length, string_text, kind_mask, kind_top_code] = rest;
         let layout = Layout {
             current_frame, script, frame_instruction, frame_function, frame_kind, frame_caller, function_type,
             function_name, function_file, function_code, function_length, built_in, instruction_size, instruction_line, string_length, string_text, kind_mask,
-            kind_top_code, kind_nested_code,
+            kind_top_code,
         };
         let memory = |pieces: &[Piece], into: &mut Vec<u8>| process.read(pieces, into);
         take(&memory, &layout, 20).unwrap();

@@ -1,7 +1,7 @@
 //! Scripts that are slow in one place, each in another way. `nap()` is on line 1 of each.
 
 /// Name and script, `<?php` and `nap()` put before it.
-pub(crate) const SCENES: [(&str, &str); 45] = [
+pub(crate) const SCENES: [(&str, &str); 46] = [
     ("builtin", "usleep(2600000);"),
     ("function", "function f() {\n  nap();\n}\nf();"),
     ("functions", "function a() { b(); }\nfunction b() { c(); }\nfunction c() {\n\n nap(); }\n\na();"),
@@ -83,6 +83,7 @@ pub(crate) const SCENES: [(&str, &str); 45] = [
         "class C { function __destruct() { nap(); } }\nfunction f() { $c = new C; throw new Exception; }\ntry {\n f(); } catch (Exception $e) {}",
     ),
     ("name-of-bytes", "class C { function m\u{e9}() { nap(); } }\n(new C)->m\u{e9}();"),
+    ("fiber", "$f = new Fiber(function () {\n nap();\n});\nfunction start($f) { $f->start(); }\nstart($f);"),
     (
         "lock",
         "$a = fopen(__FILE__, 'r');\n$b = fopen(__FILE__, 'r');\nflock($a, LOCK_EX);\nfunction f($b) { flock($b, LOCK_EX); }\nf($b);",
