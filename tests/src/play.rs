@@ -42,7 +42,8 @@ type Script = Box<dyn Fn(&mut Scene) + Send + Sync>;
 pub struct Play {
     name: String,
     setup: Setup,
-    script: Script,
+    /// `None`: the server is meant to end by itself at its start.
+    script: Option<Script>,
     traces: Traces,
     differs: Option<String>,
 }
@@ -67,8 +68,9 @@ impl Play {
     }
 
     fn act(&self, side: Side) -> String {
+        let Some(script) = &self.script else { return crate::run::until_exit(side, &self.setup) };
         let mut scene = Scene::begin(Server::start(side, &self.setup));
-        (self.script)(&mut scene);
+        script(&mut scene);
         scene.end(self.traces)
     }
 }
@@ -88,7 +90,15 @@ impl Plays {
         setup: Setup,
         script: impl Fn(&mut Scene) + Send + Sync + 'static,
     ) -> &mut Play {
-        let script = Box::new(script);
+        self.push(name, setup, Some(Box::new(script)))
+    }
+
+    /// A setup that is refused: exit code and output are compared.
+    pub fn refused(&mut self, name: &str, setup: Setup) -> &mut Play {
+        self.push(name, setup, None)
+    }
+
+    fn push(&mut self, name: &str, setup: Setup, script: Option<Script>) -> &mut Play {
         self.0.push(Play { name: name.into(), setup, script, traces: Traces::InOrder, differs: None });
         let last = self.0.len() - 1;
         &mut self.0[last]
