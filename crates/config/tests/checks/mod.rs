@@ -67,7 +67,7 @@ impl Host for Machine {
 /// The reader ends, says something when it refuses, says the same every time, and what it accepts can be shown.
 pub(crate) fn configuration(data: &[u8]) {
     let machine = Machine::new(data);
-    let options = Options { is_root: data.len() % 2 == 0, ..Options::default() };
+    let options = Options { is_root: data.len().is_multiple_of(2), ..Options::default() };
     let loaded = config::load(Path::new("/main"), &options, &machine);
     let last = loaded.diagnostics.last().map(|diagnostic| diagnostic.text.as_slice());
     let failed = last == Some(b"FPM initialization failed");
