@@ -179,6 +179,15 @@ fn includes() {
     );
 }
 
+/// php-fpm reads until there is no memory left.
+#[test]
+fn a_file_without_end() {
+    let setup = Setup::bare("include = /dev/zero\n").arg("-t");
+    let text = until_exit(Side::Subject, &setup);
+    assert!(text.starts_with("exit: 78"), "{text}");
+    assert!(text.contains("ERROR: failed to open configuration file '/dev/zero': file too large"), "{text}");
+}
+
 /// Root reads everything; so as somebody else.
 #[test]
 fn unreadable_files() {

@@ -152,9 +152,23 @@ fn settings_in_the_configuration() {
     let setup = ["-d", "one=1", "-d", "two", "-d", "three=/x y"].iter().fold(setup, |s, word| s.arg(word));
     let setup = setup.www("listen.owner =\nslowlog = {dir}/${three}");
     compare_runs("-d and ${NAME}", None, |side| until_exit(side, &setup));
-    let reason = "php.ini is not read by the master";
-    let setup = Setup::new().www("slowlog = {dir}/${memory_limit}").arg("-tt");
-    compare_runs("php.ini and ${NAME}", Some(reason), |side| until_exit(side, &setup));
+}
+
+/// The rows of COMPATIBILITY.md about configuration and command line that a `-tt` can show.
+#[test]
+fn known_differences() {
+    let mut runs = Runs::default();
+    for (name, setup, reason) in [
+        ("fallback", Setup::new().www("slowlog = {dir}/${NONE:-text}"), "8.2 knows no ${NAME:-text}"),
+        ("php.ini", Setup::new().www("slowlog = {dir}/${memory_limit}"), "the master reads no php.ini"),
+        ("constants", Setup::new().www("slowlog = PHP_VERSION"), "the master does not know PHP's constants"),
+        ("PHP complains", Setup::new().arg("-d").arg("extension=none.so"), "-t does not start PHP"),
+        ("PHP fails", Setup::new().arg("-d").arg("opcache.preload=/none"), "-t does not start PHP"),
+    ] {
+        let setup = setup.arg("-tt");
+        runs.compare(name, Some(reason), |side| until_exit(side, &setup));
+    }
+    runs.finish();
 }
 
 /// Both say what is wrong, and only the exit code differs.

@@ -1,7 +1,7 @@
 //! The few facts about the machine that reading a configuration needs, behind one trait.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::glob;
@@ -54,9 +54,17 @@ pub trait Host {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct System;
 
+/// Larger files are refused: they are no configuration (or never end, as /dev/zero).
+const MAX_FILE: u64 = 64 << 20;
+
 impl Host for System {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+        let mut text = Vec::new();
+        fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut text)?;
+        if text.len() as u64 > MAX_FILE {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(text)
     }
 
     fn glob(&self, pattern: &[u8]) -> Result<Vec<PathBuf>, GlobError> {

@@ -214,6 +214,15 @@ fn a_pools_name_in_a_value() {
 }
 
 #[test]
+fn a_pools_name_that_makes_a_value_too_long() {
+    let (name, value) = ("p".repeat(1 << 20), "$pool".repeat(17));
+    let text = format!("[{name}]\nlisten = {value}\n");
+    let said = lines(&load_text(text.as_bytes()));
+    let reason = "unable to parse value for entry 'listen': is too long with the pool's name in it";
+    assert!(said[0].starts_with(&format!("ERROR: [/c:2] {reason}")), "{}", said[0]);
+}
+
+#[test]
 fn addresses() {
     let tcp = |host: &str, port| Ok(Listen::Tcp { host: host.into(), port });
     let bad = |port: &str| Err(format!("invalid port value '{port}'"));
