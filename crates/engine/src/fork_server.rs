@@ -328,7 +328,8 @@ impl ForkServer {
                 let place = &self.board.slots()[slot as usize];
                 tracing::take(self.reader, pid, child.companion.as_ref(), place, request, depth)
             }
-            None => Err(nix::errno::Errno::ESRCH.into()),
+            // The worker of a fork server before us.
+            None => Err(nix::errno::Errno::EPERM.into()),
         };
         report(self.master, &tracing::report(slot, pid, outcome));
     }

@@ -10,6 +10,7 @@ use board::scoreboard::Board;
 use nix::sys::eventfd::EventFd;
 use sys::process::{Handle, Limit};
 use sys::spawn::Rights;
+use trace::Layout;
 
 use crate::capture::{Capture, Style};
 use crate::fork_server::ForkServer;
@@ -62,6 +63,8 @@ pub(crate) struct Worker {
     /// no signals.
     handle: Option<Handle>,
     pub(crate) capture: Option<Capture>,
+    /// Where its backtraces are: the addresses are its own fork server's.
+    pub(crate) layout: Layout,
 }
 
 /// How a pool's name looks in a log line.
@@ -81,7 +84,8 @@ impl Pool {
     /// A worker was ordered into `slot`; its output, if it is caught, comes through these pipes.
     pub(crate) fn expect(&mut self, slot: u32, output: Option<(PipeReader, PipeReader)>) {
         let capture = output.map(|(stdout, stderr)| Capture::new(self.style(), Some(stdout), stderr));
-        self.workers.insert(slot, Worker { pid: 0, handle: None, capture });
+        let layout = self.tracing.layout.clone();
+        self.workers.insert(slot, Worker { pid: 0, handle: None, capture, layout });
     }
 }
 

@@ -24,7 +24,8 @@ use crate::supervisor::Supervisor;
 /// How a pool's workers are read. Known once the fork server's PHP is up.
 #[derive(Debug, Default)]
 pub(crate) struct Tracing {
-    layout: Layout,
+    /// For the workers that are forked from now on.
+    pub(crate) layout: Layout,
     /// The fork server reads for us: we may not.
     by_server: bool,
     /// By slot: the workers it has been asked about.
@@ -116,8 +117,9 @@ impl Supervisor {
 /// Reads the worker in `slot`, provided that it still is the one with this process id, at this request.
 fn read(pool: &Pool, slot: u32, pid: u32, request: u64) -> io::Result<Trace> {
     let read = |pieces: &[Piece], into: &mut Vec<u8>| memory::read(pid, pieces, into);
-    let trace = trace::take(&read, &pool.tracing.layout, depth(pool))?;
-    if !pool.workers.get(&slot).is_some_and(|worker| worker.pid == pid && worker.is_there()) {
+    let worker = pool.workers.get(&slot).filter(|worker| worker.pid == pid).ok_or(Errno::ESRCH)?;
+    let trace = trace::take(&read, &worker.layout, depth(pool))?;
+    if !worker.is_there() {
         // The number may have meant another process all the time.
         return Err(Errno::ESRCH.into());
     }

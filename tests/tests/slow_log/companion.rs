@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cornac_tests::binary::same_on_both_sides;
 use cornac_tests::processes::Process;
-use cornac_tests::{Case, Pair, Server, Setup, Side, skip_unless_root, wait};
+use cornac_tests::{Case, Pair, Request, Server, Setup, Side, skip_unless_root, wait};
 use nix::sys::signal::Signal;
 
 use super::{LOG, WITHOUT_PTRACE};
@@ -102,5 +102,50 @@ fn nothing_of_a_companion_is_left() {
     let fork_server = server.processes().into_iter().find(|process| process.title().contains("fork server"));
     // One channel to the master, one listening socket, and one socket for each companion that lives.
     wait::until(|| (sockets(&fork_server?) == 5).then_some(())).expect("closed with their workers");
+    server.stop();
+}
+
+const NAP: &str = "<?php usleep(2400000); echo 'slept';";
+
+/// A companion stops with its worker. What it answers later is not taken for an answer to the next question.
+#[test]
+fn a_worker_that_was_stopped_is_read_again() {
+    if skipped() {
+        return;
+    }
+    let server = Server::start(Side::Subject, &setup().script("nap.php", NAP));
+    let mut client = server.connect();
+    client.write(&Request::get(&server, "/nap.php").encode()).expect("sent");
+    let worker = server.workers("www")[0];
+    worker.signal(Signal::SIGSTOP);
+    server.wait_log("failed to read the memory of child");
+    assert!(server.log().contains("Connection timed out (110)"), "{}", server.log());
+    worker.signal(Signal::SIGCONT);
+    assert_eq!(client.read_reply().body(), "slept");
+    assert_eq!(server.get("/nap.php").body(), "slept");
+    server.wait_log_times("finished trace of", 2);
+    assert!(server.read("slow.log").contains("usleep() "), "{}", server.log());
+    assert_eq!(server.workers("www"), [worker]);
+    server.stop();
+}
+
+/// Its workers are where its addresses were, not where those of its successor are.
+#[test]
+fn workers_outlive_their_fork_server() {
+    if same_on_both_sides() {
+        return;
+    }
+    // The signal that asks a worker to finish would end a single nap.
+    let naps =
+        "<?php $end = microtime(true) + 2; while (microtime(true) < $end) usleep(300000); echo 'slept';";
+    let server = Server::start(Side::Subject, &Setup::new().www(LOG).script("naps.php", naps));
+    let mut client = server.connect();
+    client.write(&Request::get(&server, "/naps.php").encode()).expect("sent");
+    let is_fork_server = |process: &Process| process.title().contains("fork server");
+    let fork_server = server.processes().into_iter().find(is_fork_server).expect("a fork server");
+    fork_server.signal(Signal::SIGKILL);
+    server.wait_log("finished trace of");
+    assert!(server.read("slow.log").contains("usleep() "), "{}\n{}", server.log(), server.read("slow.log"));
+    assert_eq!(client.read_reply().body(), "slept");
     server.stop();
 }
