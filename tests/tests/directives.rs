@@ -37,7 +37,7 @@ const VALUES: &[&str] = &[
     "${GREETING}",
     "${SWITCH}",
     "${EMPTY}",
-    "${NONE:-5}",
+    "${NONE}",
     "$pool",
     "/$pool/$pool",
     "yes",
