@@ -2,15 +2,12 @@
 //! opened again.
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
 
-use cornac_tests::binary::{is_root, same_on_both_sides};
+use cornac_tests::binary::is_root;
 use cornac_tests::compare::mask;
 use cornac_tests::run::until_exit;
-use cornac_tests::{Case, Client, Pair, Request, Server, Setup, Side, compare_runs, wait};
+use cornac_tests::{Case, Client, Pair, Request, Server, Setup, compare_runs, wait};
 use nix::sys::signal::Signal;
 
 const SCRIPT: &str = "<?php header('X-Own: own value'); http_response_code((int)($_GET['code'] ?? 200)); register_shutdown_function(fn () => header('X-Late: 1')); echo str_repeat('x', 1000);";
@@ -158,24 +155,24 @@ fn times_and_numbers() {
 fn numbers_are_true() {
     let setup = with_log("\"%d %{milli}d %{micro}d %M %{mega}M %C\"", "php_admin_value[memory_limit] = 64M")
         .script("slow.php", "<?php usleep(60000); $s = str_repeat('x', 9 << 20);")
-        .script("busy.php", "<?php $end = hrtime(true) + 300000000; while (hrtime(true) < $end);");
+        .script("busy.php", "<?php $used = fn () => ($r = getrusage())['ru_utime.tv_sec'] * 1e6 + $r['ru_utime.tv_usec'] + $r['ru_stime.tv_sec'] * 1e6 + $r['ru_stime.tv_usec']; $end = $used() + 200000; while ($used() < $end);");
     let mut pair = Pair::start(&setup);
     pair.same("a slow script", |server| {
         server.get("/slow.php");
         let line = server.read("access.log");
         let numbers: Vec<f64> = line.split_whitespace().map(|field| field.parse().expect("number")).collect();
-        let [seconds, millis, micros, bytes, megabytes, cpu] = numbers[..] else { panic!("{line}") };
-        assert!((60_000.0..2_000_000.0).contains(&micros), "{line}");
+        let [seconds, millis, micros, bytes, megabytes, _] = numbers[..] else { panic!("{line}") };
+        assert!((60_000.0..10_000_000.0).contains(&micros), "{line}");
         assert!((seconds * 1e6 - micros).abs() <= 501.0 && (millis * 1e3 - micros).abs() <= 1.0, "{line}");
-        assert!(cpu < 70.0, "{line}");
         format!("{bytes} {megabytes}")
     });
-    pair.same("a busy script", |server| {
+    pair.same("a script that uses a fifth of a second", |server| {
         server.get("/busy.php");
         let line = server.read("access.log").lines().last().unwrap_or_default().to_owned();
-        let cpu: f64 = line.rsplit(' ').next().and_then(|field| field.parse().ok()).expect("number");
-        // The machine may be busy with other tests.
-        assert!((5.0..130.0).contains(&cpu), "{line}");
+        let numbers: Vec<f64> = line.split_whitespace().map(|field| field.parse().expect("number")).collect();
+        let used = numbers[0] * numbers[5] / 100.0;
+        // php-fpm counts in hundredths.
+        assert!((0.18..0.25).contains(&used), "{used} {line}");
         String::new()
     });
     pair.finish();
@@ -329,56 +326,6 @@ fn standard_descriptors() {
         });
         pair.ignore_log();
         pair.finish();
-    }
-}
-
-/// systemd's journal is a socket, which cannot be opened by its name: php-fpm does not start then.
-#[test]
-fn a_socket_as_stderr() {
-    let run = |side: Side| {
-        let folder = tempfile::Builder::new().prefix("fpm-log-").tempdir().expect("folder");
-        let config = folder.path().join("fpm.conf");
-        let (user, group) = cornac_tests::site::pool_user();
-        let text = format!(
-            "[global]\nerror_log = {dir}/error.log\ndaemonize = no\n[www]\n{rights}listen = {dir}/www.sock\npm = static\n\
-             pm.max_children = 1\nping.path = /ping\naccess.log = /proc/self/fd/2\naccess.format = \"access %r\"\n",
-            dir = folder.path().display(),
-            rights = if is_root() { format!("user = {user}\ngroup = {group}\n") } else { String::new() },
-        );
-        std::fs::write(&config, text).expect("own folder");
-        let (ours, theirs) = UnixStream::pair().expect("socket pair");
-        let mut child = Command::new(side.executable())
-            .args(if side == Side::Subject { &["fpm"][..] } else { &[] })
-            .arg("-y")
-            .arg(&config)
-            .stderr(Stdio::from(OwnedFd::from(theirs)))
-            .spawn()
-            .expect("command starts");
-        let socket = folder.path().join("www.sock");
-        let up = wait::until(|| {
-            let ended = child.try_wait().expect("own child").map(|status| Err(status.code()));
-            let ready = std::fs::read_to_string(folder.path().join("error.log")).unwrap_or_default();
-            ended.or_else(|| ready.contains("ready to handle").then_some(Ok(())))
-        });
-        let Some(Ok(())) = up else { return format!("{up:?}") };
-        let mut request = Request::empty();
-        for (name, value) in [("SCRIPT_NAME", "/ping"), ("SCRIPT_FILENAME", "/x"), ("REQUEST_METHOD", "GET")]
-        {
-            request = request.param(name, value);
-        }
-        let reply = Client::unix(&socket).send(&request).body();
-        let master = nix::unistd::Pid::from_raw(child.id() as i32);
-        nix::sys::signal::kill(master, Signal::SIGTERM).expect("own child");
-        child.wait().expect("own child");
-        let mut written = String::new();
-        let mut ours = ours;
-        std::io::Read::read_to_string(&mut ours, &mut written).expect("socket");
-        format!("{reply} {}", written.lines().filter(|line| line.starts_with("access ")).collect::<String>())
-    };
-    let reason = "what cannot be opened by its name is written to as it is";
-    compare_runs("stderr is a socket", Some(reason), run);
-    if !same_on_both_sides() {
-        assert_eq!(run(Side::Subject), "pong access /ping");
     }
 }
 

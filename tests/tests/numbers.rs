@@ -119,8 +119,8 @@ fn a_worker_killed_at_work_is_not_counted_for_ever() {
     pair.same("killed three times", |server| {
         for round in 0..3 {
             let mut client = begun(server, "never");
-            let workers = server.workers("www");
-            workers.iter().for_each(|worker| worker.signal(Signal::SIGKILL));
+            let workers = wait::until(|| Some(server.workers("www")).filter(|workers| workers.len() == 2));
+            workers.expect("two workers").iter().for_each(|worker| worker.signal(Signal::SIGKILL));
             client.read_reply();
             server.wait_log_times("exited on signal 9", 2 * (round + 1));
         }
@@ -323,6 +323,45 @@ fn the_page_adds_up_under_load() {
         let expected = [("accepted conn", answered), ("active processes", 0)];
         assert_eq!(settled(&server, &expected), format!("{expected:?}"));
     });
+    server.stop();
+}
+
+/// Workers whose fork server is gone are still counted, and no longer once they have ended, however they do.
+#[test]
+fn workers_of_a_lost_fork_server_are_counted() {
+    if same_on_both_sides() {
+        return;
+    }
+    let server = Server::start(Side::Subject, &setup(2, ""));
+    let fork_server = |server: &Server| {
+        let title = "php-fpm: fork server www";
+        server.processes().into_iter().find(|process| process.title() == title)
+    };
+    let [mut first, mut second] = ["one", "never"].map(|until| begun(&server, until));
+    fork_server(&server).expect("fork server").signal(Signal::SIGKILL);
+    // Both are at work, their two successors wait.
+    settled(&server, &[("active processes", 2), ("idle processes", 2), ("max active processes", 2)]);
+    server.write("tmp/one", "");
+    assert!(first.read_reply().end.is_some());
+    drop(first);
+    settled(&server, &[("active processes", 1), ("idle processes", 2)]);
+    let busy: Vec<_> = server
+        .workers("www")
+        .into_iter()
+        .filter(|worker| worker.status_line("PPid") == Some(server.master().to_string()))
+        .collect();
+    assert_eq!(busy.len(), 1);
+    busy[0].signal(Signal::SIGKILL);
+    second.read_reply();
+    settled(
+        &server,
+        &[
+            ("active processes", 0),
+            ("idle processes", 2),
+            ("total processes", 2),
+            ("max active processes", 2),
+        ],
+    );
     server.stop();
 }
 
