@@ -15,6 +15,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 
@@ -22,6 +23,7 @@ use crate::client::Client;
 use crate::compare::mask;
 use crate::pair::Runs;
 use crate::processes::Process;
+use crate::response::readable;
 use crate::scene::begun;
 use crate::server::{Server, Side};
 use crate::setup::Setup;
@@ -119,17 +121,21 @@ pub struct Scene {
     server: Server,
     seen: String,
     held: Vec<Client>,
+    /// Everything is gone already.
+    over: bool,
 }
 
 impl Scene {
     fn begin(server: Server) -> Scene {
-        Scene { server, seen: String::new(), held: Vec::new() }
+        Scene { server, seen: String::new(), held: Vec::new(), over: false }
     }
 
     /// Stops the server, if it still runs, and adds the traces.
     fn end(mut self, traces: Traces) -> String {
         self.held.clear();
-        self.server.stop();
+        if !self.over {
+            self.server.stop();
+        }
         if traces == Traces::None {
             return self.seen;
         }
@@ -291,6 +297,15 @@ impl Scene {
         self
     }
 
+    /// Runs a program with words in which `{dir}` is filled in; notes its exit code and output.
+    pub fn run(&mut self, program: &str, words: &[&str]) -> &mut Scene {
+        let words = words.iter().map(|word| self.server.fill(word));
+        let output = Command::new(program).args(words).current_dir(self.server.dir()).output();
+        let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+        let text = [&output.stdout[..], &output.stderr[..]].map(readable).concat();
+        self.note(format!("{program} {:?}: {text}", output.status.code()))
+    }
+
     /// Signals the master and waits until everything is gone; notes exit code and files.
     pub fn stop(&mut self, signal: Signal) -> &mut Scene {
         self.server.signal(signal);
@@ -300,6 +315,7 @@ impl Scene {
     /// Waits until everything is gone; notes exit code and files.
     pub fn gone(&mut self) -> &mut Scene {
         self.server.expect_gone();
+        self.over = true;
         let code = self.server.wait_exit();
         self.note(format!("exit {code}")).files()
     }
