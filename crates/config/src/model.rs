@@ -384,7 +384,7 @@ impl Pool {
 pub struct Place {
     /// The file as php-fpm names it.
     pub file: PathBuf,
-    /// The line, from 1, as php-fpm counts (the count goes on through included files).
+    /// The line of that file, from 1. (php-fpm's texts count on through included files.)
     pub line: u32,
 }
 

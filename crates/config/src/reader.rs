@@ -28,7 +28,12 @@ pub(crate) struct Reader<'a> {
     /// Indices of the pools by name in lower case.
     pools: HashMap<Vec<u8>, usize>,
     file: PathBuf,
+    /// The line as php-fpm counts: on through included files.
     line: u32,
+    /// The line of `file`.
+    own_line: u32,
+    /// Whether the section is the one that an included file ended in.
+    section_of_include: bool,
     depth: u32,
     include: Option<Vec<u8>>,
 }
@@ -48,6 +53,8 @@ impl<'a> Reader<'a> {
             pools: HashMap::new(),
             file,
             line: 0,
+            own_line: 0,
+            section_of_include: false,
             depth: 0,
             include: None,
         }
@@ -79,9 +86,9 @@ impl<'a> Reader<'a> {
         }
         self.depth += 1;
         self.line = 0;
-        for line in text.split(|b| *b == b'\n') {
+        for (line, own_line) in text.split(|b| *b == b'\n').zip(1..) {
             self.line += 1;
-            self.file = path.to_owned();
+            (self.file, self.own_line) = (path.to_owned(), own_line);
             if !line.is_empty() {
                 self.one_line(line)?;
             }
@@ -138,6 +145,7 @@ impl<'a> Reader<'a> {
                 Err(self.error(&text, "the pattern's folder does not exist or cannot be read"))
             }
             Ok(paths) => {
+                let section = self.current;
                 for path in paths.iter().filter(|p| !glob::ends_in_slash(p)) {
                     if self.file(path).is_err() {
                         let at = line(self);
@@ -147,6 +155,7 @@ impl<'a> Reader<'a> {
                         return Err(Fatal);
                     }
                 }
+                self.section_of_include |= self.current != section;
                 Ok(())
             }
         }
@@ -168,6 +177,7 @@ impl<'a> Reader<'a> {
     }
 
     fn section(&mut self, name: Vec<u8>) {
+        self.section_of_include = false;
         if name.eq_ignore_ascii_case(b"global") {
             self.current = None;
             return;
@@ -195,7 +205,10 @@ impl<'a> Reader<'a> {
                 && !matches!(row.kind(), Kind::List | Kind::Map)
         });
         let Some(row) = row else {
-            let hint = unknown_hint(name, scope);
+            let mut hint = unknown_hint(name, scope);
+            if self.section_of_include && hint.starts_with("it belongs") {
+                hint += "; after an include, the section goes on that the included file ended in";
+            }
             return Err(self.error_here(&[b"unknown entry '", name, b"'"], &hint));
         };
         self.assign(row, value).map_err(|reason| {
@@ -326,7 +339,7 @@ impl<'a> Reader<'a> {
     }
 
     fn place(&self) -> Option<Place> {
-        Some(Place { file: self.file.clone(), line: self.line })
+        Some(Place { file: self.file.clone(), line: self.own_line })
     }
 
     /// An error whose text starts with `[file:line] `.

@@ -183,6 +183,19 @@ fn variables_with_a_fallback() {
     }
 }
 
+/// The text counts as php-fpm does; the place is where an editor finds it.
+#[test]
+fn problems_behind_an_include() {
+    let mut machine = Fake::with("/c", b"[global]\ninclude = /pool\n\nlog_limit = 600\n");
+    machine.files.insert("/pool".into(), format!("\n\n{POOL}").into_bytes());
+    let loaded = load(Path::new("/c"), &Options::default(), &machine);
+    assert_eq!(
+        lines(&loaded)[0],
+        "ERROR: [/c:10] unknown entry 'log_limit' | /c:4 | it belongs in [global]; after an include, the section goes \
+         on that the included file ended in"
+    );
+}
+
 /// What php-fpm listens on, though it shows the address as written.
 #[test]
 fn the_relative_path_of_a_status_pool() {
