@@ -82,15 +82,19 @@ fn nothing_of_a_companion_is_left() {
     let server = Server::start(Side::Subject, &setup);
     let with_companion = |worker: &Process| worker.status_line("Threads").as_deref() == Some("2");
     let sockets = |worker: &Process| {
-        let entries = std::fs::read_dir(format!("/proc/{}/fd", worker.pid)).expect("own child");
-        let links = entries.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        let entries = std::fs::read_dir(format!("/proc/{}/fd", worker.pid));
+        let links =
+            entries.into_iter().flatten().flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
         links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
     };
     for signal in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM, Signal::SIGQUIT] {
-        let before: BTreeSet<Process> = server.workers("www").into_iter().collect();
-        assert!(before.len() == 3 && before.iter().all(with_companion), "{before:?}");
         // The listening socket, and the one that takes its place at the end.
-        assert!(before.iter().all(|worker| sockets(worker) == 2), "{before:?}");
+        let is_complete = |worker: &Process| with_companion(worker) && sockets(worker) == 2;
+        let complete = || {
+            let workers: BTreeSet<Process> = server.workers("www").into_iter().collect();
+            (workers.len() == 3 && workers.iter().all(is_complete)).then_some(workers)
+        };
+        let before = wait::until(complete).unwrap_or_else(|| panic!("{:?}", server.workers("www")));
         before.iter().for_each(|worker| worker.signal(signal));
         let renewed = || {
             let now: BTreeSet<Process> = server.workers("www").into_iter().collect();
