@@ -158,7 +158,8 @@ impl<'a, M: Memory> Pieces<'a, M> {
             let Some((here, next)) = rest.split_at_checked(*length) else { return true };
             for (address, known) in self.known.range_mut(*start..*start + *length as u64) {
                 let offset = (address - start) as usize;
-                let now = &here[offset..offset + known.bytes.len()];
+                // One that reaches beyond this range lies in another, which begins inside this one.
+                let Some(now) = here.get(offset..offset + known.bytes.len()) else { continue };
                 changed |= known.used && known.bytes != now;
                 known.bytes.copy_from_slice(now);
             }

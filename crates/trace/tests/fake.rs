@@ -267,6 +267,25 @@ fn hostile_chains_end() {
     process.check(20, &["call_user_func :0", "…"]);
 }
 
+/// Names that lie in one another, so many that they are not read as one range.
+#[test]
+fn names_may_overlap_anywhere() {
+    for stride in [8, 504, 1000, 1016, 1024] {
+        let mut process = Process::default();
+        let main = process.main();
+        let names = 0x30_0000;
+        process.put(names, &[b'n'; 120 * 1024]);
+        let mut caller = main;
+        for index in 0..80 {
+            let function = process.function(None, None);
+            process.word(function + 8, names + index * stride);
+            caller = process.frame(function, 0, 0, caller);
+        }
+        process.word(layout().current_frame, caller);
+        assert_eq!(process.trace(100).frames.len(), 80, "{stride}");
+    }
+}
+
 #[test]
 fn nothing_at_all_is_no_error_and_a_refusal_is_one() {
     let trace = Process::default().trace(20);
