@@ -473,3 +473,21 @@ fn opened_again_several_times() {
     pair.ignore_log();
     pair.finish();
 }
+
+#[test]
+fn a_reload_opens_the_log_anew() {
+    let setup = with_log("\"%r%Q%q\"", "").global("process_control_timeout = 5");
+    let mut pair = Pair::start(&setup);
+    pair.same("SIGUSR2", |server| {
+        server.get("/x.php?before");
+        rename_logs(server, &["access.log"]);
+        let config = server.read("php-fpm.conf").replace("%r%Q%q", "reloaded %r%Q%q");
+        server.write("php-fpm.conf", config);
+        server.signal(Signal::SIGUSR2);
+        server.wait_log_times("ready to handle connections", 2);
+        server.get("/x.php?after");
+        format!("{}{}", server.read("access.old"), server.read("access.log"))
+    });
+    pair.ignore_log();
+    pair.finish();
+}

@@ -6,6 +6,7 @@ use std::process::Command;
 use cornac_tests::compare::mask;
 use cornac_tests::run::until_exit;
 use cornac_tests::{Case, Client, Pair, Reply, Request, Server, Setup, compare_runs, wait};
+use nix::sys::signal::Signal;
 
 /// Numbers that depend on time, and the length of a unix socket's queue, which php-fpm does not know; the rest of a
 /// status page must be equal.
@@ -365,6 +366,25 @@ fn the_status_pool_is_hidden() {
         let left = server.socket("status").exists();
         mask(&server, &format!("{}\nleft behind: {left}", server.log()), &[])
     });
+}
+
+#[test]
+fn a_reload_starts_the_numbers_anew() {
+    let setup = with_pages("pm.status_listen = {dir}/status.sock").global("process_control_timeout = 5");
+    let mut pair = Pair::start(&setup);
+    pair.same("SIGUSR2", |server| {
+        server.get("/x.php");
+        on_status_socket(server, "/status", "");
+        let config = server.read("php-fpm.conf").replace("/status\n", "/new\n");
+        server.write("php-fpm.conf", config);
+        server.signal(Signal::SIGUSR2);
+        server.wait_log_times("ready to handle connections", 2);
+        server.get("/x.php");
+        let pages = ["/new", "/status"].map(|path| masked(server, &on_status_socket(server, path, "json")));
+        pages.join("\n")
+    });
+    pair.ignore_log();
+    pair.finish();
 }
 
 /// As health checks of containers do it.
