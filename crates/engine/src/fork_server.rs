@@ -97,6 +97,10 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
         return Err(unusable(format!("{} cannot host this pool: {problem}", host.display())));
     }
     refuse_unreadable_ini(spec)?;
+    if spec.ini.iter().any(is_extension) {
+        // As in php-fpm, where the worker loads them: they see the pool's variables.
+        set_variables(spec, |name| !DECIDE_ON_START.contains(&name));
+    }
     start_php(&spec.php, startup_of(spec))
         .map_err(|_| Refusal { reason: "PHP could not be started".to_owned(), configuration: false })?;
     if !ini_files::host_is_fpm() {
@@ -214,13 +218,22 @@ fn set_environment(spec: &PoolSpec) {
         unsafe { libc::clearenv() };
         title::wipe_environment();
     }
-    for (name, value) in &spec.env {
+    set_variables(spec, |_| true);
+    // The master's time zone goes with its environment, as with php-fpm.
+    sys::local_time::read_zone();
+}
+
+/// Variables that PHP itself reads while it starts: those of the master count then, not the pool's.
+const DECIDE_ON_START: [&[u8]; 5] =
+    [b"PHPRC", b"PHP_INI_SCAN_DIR", b"USE_ZEND_ALLOC", b"USE_TRACKED_ALLOC", b"USE_ZEND_ALLOC_HUGE_PAGES"];
+
+/// The pool's `env[…]`.
+fn set_variables(spec: &PoolSpec, wanted: impl Fn(&[u8]) -> bool) {
+    for (name, value) in spec.env.iter().filter(|(name, _)| wanted(name)) {
         if !name.is_empty() && !name.iter().any(|byte| matches!(byte, b'=' | 0)) && !value.contains(&0) {
             entry::set_variable(OsStr::from_bytes(name), OsString::from_vec(value.clone()));
         }
     }
-    // The master's time zone goes with its environment, as with php-fpm.
-    sys::local_time::read_zone();
 }
 
 /// Extensions write out what they hold; one that hangs there must not keep the process alive.

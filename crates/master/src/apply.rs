@@ -80,7 +80,12 @@ impl Supervisor {
             }
         });
         match started {
-            Ok(server) => self.pools[pool].server = Some(server),
+            Ok(mut server) => {
+                if !self.hears_workers {
+                    server.stderr.hold();
+                }
+                self.pools[pool].server = Some(server);
+            }
             Err(reason) => self.events.push_back(Event::ServerNotStarted { pool, reason }),
         }
     }

@@ -12,6 +12,8 @@ use crate::log::Log;
 const MARKER: &[u8] = board::message::END_OF_REQUEST;
 /// Bytes of an unfinished line that are kept before they are written as they are.
 const LONGEST: usize = 64 * 1024;
+/// Bytes that are kept at most before their time to be logged has come.
+const MOST_HELD: usize = 256 * 1024;
 /// Reads in a row before others get their turn.
 const MOST_READS: usize = 16;
 
@@ -92,6 +94,8 @@ pub(crate) struct Capture {
     stderr: Option<PipeReader>,
     lines: Lines,
     last: Stream,
+    /// What was said so far, while it is not yet time to log it.
+    held: Option<Vec<u8>>,
 }
 
 /// A pipe whose reading end does not block.
@@ -103,7 +107,26 @@ pub(crate) fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 
 impl Capture {
     pub(crate) fn new(style: Style, stdout: Option<PipeReader>, stderr: PipeReader) -> Capture {
-        Capture { style, stdout, stderr: Some(stderr), lines: Lines::default(), last: Stream::Stderr }
+        Capture {
+            style,
+            stdout,
+            stderr: Some(stderr),
+            lines: Lines::default(),
+            last: Stream::Stderr,
+            held: None,
+        }
+    }
+
+    /// Keeps what is said until [`Capture::let_go`].
+    pub(crate) fn hold(&mut self) {
+        self.held = Some(Vec::new());
+    }
+
+    /// Logs what was kept, and from now on what is said.
+    pub(crate) fn let_go(&mut self, pid: u32, log: &mut Log) {
+        if let Some(bytes) = self.held.take() {
+            self.accept(self.last, &bytes, pid, log);
+        }
     }
 
     pub(crate) fn reader(&self, stream: Stream) -> Option<impl AsFd + '_> {
@@ -138,10 +161,18 @@ impl Capture {
         for stream in [Stream::Stdout, Stream::Stderr] {
             self.drain(stream, pid, log);
         }
+        self.let_go(pid, log);
         self.close(self.last, pid, log);
     }
 
     fn accept(&mut self, stream: Stream, bytes: &[u8], pid: u32, log: &mut Log) {
+        if let Some(held) = &mut self.held {
+            held.extend(bytes);
+            if held.len() > MOST_HELD {
+                self.let_go(pid, log);
+            }
+            return;
+        }
         if stream != self.last {
             self.flush(pid, log, "");
             self.last = stream;
@@ -194,6 +225,26 @@ mod tests {
         check(b"\0\0fscf\0x", &[b"\0", b"x"]);
         check(b"\0f\0fscf\0", &[b"\0f"]);
         check(b"end\0fs", &[b"end\0fs"]);
+    }
+
+    #[test]
+    fn what_is_held_is_logged_later_and_none_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut log = Log::default();
+        log.use_file(crate::log::open_file(&path).unwrap(), &path);
+        let (err, mut to_err) = pipe().unwrap();
+        let mut capture = Capture::new(Style { speaker: String::new(), decorated: false }, None, err);
+        capture.hold();
+        to_err.write_all(b"early\nha").unwrap();
+        capture.drain(Stream::Stderr, 5, &mut log);
+        log.write(config::Level::Notice, "ready");
+        capture.let_go(5, &mut log);
+        to_err.write_all(b"lf\n").unwrap();
+        capture.drain(Stream::Stderr, 5, &mut log);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let ends: Vec<&str> = text.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+        assert_eq!(ends, ["ready", "early", "half"]);
     }
 
     #[test]

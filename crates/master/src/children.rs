@@ -175,6 +175,9 @@ impl Supervisor {
             }
             Report::Refused { reason, configuration } => {
                 self.drain_server(pool);
+                if let Some(server) = &mut self.pools[pool].server {
+                    server.stderr.let_go(server.pid, &mut self.log);
+                }
                 self.feed(Event::ServerRefused { pool, reason: printable(&reason), configuration });
             }
             Report::Forked { slot, pid } if self.plan.awaits(pool, slot) && !self.is_known(pid) => {
@@ -219,9 +222,13 @@ impl Supervisor {
         server.stderr.drain(Stream::Stderr, server.pid, &mut self.log);
     }
 
-    /// From now on workers are heard: what the first ones say stands in the log after the line that we are ready.
+    /// From now on workers and fork servers are heard: what the first ones say stands in the log after the line that we
+    /// are ready, as in php-fpm, where extensions of a pool are loaded by its workers.
     pub(crate) fn hear_workers(&mut self) {
         self.hears_workers = true;
+        for server in self.pools.iter_mut().filter_map(|pool| pool.server.as_mut()) {
+            server.stderr.let_go(server.pid, &mut self.log);
+        }
         for pool in 0..self.pools.len() {
             let slots: Vec<u32> = self.pools[pool].workers.keys().copied().collect();
             slots.into_iter().for_each(|slot| self.hear_worker(pool, slot));
