@@ -44,7 +44,7 @@ const SIGNALS: [(&str, &str); 5] = [
     ("SIGUSR1", "Open the log files again, after they were moved away."),
     (
         "SIGUSR2, SIGHUP",
-        "Read the configuration and PHP's own again, and replace all workers. A configuration that cannot be used changes nothing.",
+        "Reload: read the configuration and PHP's own again; new workers take over. If it cannot be used, the log says why and nothing changes.",
     ),
     ("SIGKILL", "All processes end; the next start finds nothing in its way."),
 ];
@@ -66,9 +66,15 @@ const FILES: [(&str, &str); 6] = [
 
 const ENVIRONMENT: [(&str, &str); 4] = [
     ("FPM_SOCKETS", "Listening sockets that are inherited: address=descriptor, separated by commas."),
-    ("NOTIFY_SOCKET", "Set by systemd: it is told of readiness and state."),
-    ("WATCHDOG_USEC", "Set by systemd: its watchdog is served."),
+    (
+        "NOTIFY_SOCKET, WATCHDOG_USEC",
+        "Set by systemd: it is told of readiness and state, and its watchdog is served.",
+    ),
     ("TZ", "The time zone of the log."),
+    (
+        "any other",
+        "Can stand in the configuration as ${NAME}; workers see it with clear_env = no or env[NAME] = $NAME.",
+    ),
 ];
 
 /// The whole page.
