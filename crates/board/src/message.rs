@@ -122,7 +122,7 @@ pub struct PoolSpec {
     pub chdir: Option<Vec<u8>>,
     /// Rights to take on after start-up; `None`: the master has already done so before exec.
     pub identity: Option<Identity>,
-    /// Allow the workers to be traced and to dump core.
+    /// The workers may be traced and dump core: `process.dumpable`, or nothing that would forbid it has happened.
     pub dumpable: bool,
     /// `pm.max_requests`; 0 = no limit.
     pub max_requests: u64,

@@ -30,7 +30,7 @@ pub(crate) fn describe(pool: &Pool, identity: &Identity, tcp: bool, around: &Sur
         chroot: folder(pool.chroot.as_deref()).filter(|_| around.is_root),
         chdir: folder(pool.chdir.as_deref()),
         identity: identity.rights.clone().filter(|_| as_root),
-        dumpable: pool.process_dumpable,
+        dumpable: dumpable(pool, identity),
         max_requests: u64::try_from(pool.pm_max_requests).unwrap_or(0),
         limit_extensions: pool.extensions().map(<[u8]>::to_vec).collect(),
         allowed_clients: allowed_clients(pool).filter(|_| tcp),
@@ -56,6 +56,13 @@ fn access_log(pool: &Pool) -> Option<AccessLog> {
 
 fn ping(pool: &Pool) -> Option<Ping> {
     Some(Ping { path: pool.ping_path.clone()?, response: pool.ping_response.clone()? })
+}
+
+/// Whoever changes user or group is no longer dumpable, unless `process.dumpable` says so; as with php-fpm, who changes
+/// neither stays as it is.
+fn dumpable(pool: &Pool, identity: &Identity) -> bool {
+    let unchanged = identity.rights.as_ref().is_none_or(|rights| (rights.uid, rights.gid) == (0, 0));
+    pool.process_dumpable || unchanged
 }
 
 fn ini(pool: &Pool) -> Vec<IniEntry> {
@@ -162,6 +169,22 @@ mod tests {
         assert_eq!(all.access_log, Some(log));
         assert_eq!(all.ping, Some(Ping { path: b"/ping".to_vec(), response: b"pong".to_vec() }));
         assert_eq!((all.status_path.as_deref(), all.shows_other_board), (Some(b"/".as_slice()), true));
+    }
+
+    #[test]
+    fn only_a_change_of_user_makes_undumpable() {
+        let rights = |uid, gid| Some(board::message::Identity { uid, gid, groups: vec![] });
+        for (rights, yes, expected) in [
+            (rights(33, 33), false, false),
+            (rights(0, 33), false, false),
+            (rights(33, 33), true, true),
+            (rights(0, 0), false, true),
+            (None, false, true),
+        ] {
+            let pool = Pool { process_dumpable: yes, ..Pool::default() };
+            let identity = Identity { rights, ..Identity::default() };
+            assert_eq!(dumpable(&pool, &identity), expected, "{:?}", identity.rights);
+        }
     }
 
     #[test]

@@ -100,7 +100,7 @@ fn whoever_may_read_the_workers() {
         ("master", gallery(), "1"),
         ("fork server", gallery().www("process.dumpable = yes").wrapped(&WITHOUT_PTRACE), "1"),
         ("companion", gallery().wrapped(&WITHOUT_PTRACE), "2"),
-        ("ordinary user", gallery().unprivileged(), "2"),
+        ("ordinary user", gallery().unprivileged(), "1"),
     ];
     let reference = seen(Side::Reference, &gallery());
     for (name, setup, tasks) in ways {
