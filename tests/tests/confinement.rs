@@ -1,7 +1,9 @@
 //! Where scripts live and what a pool's settings allow: chroot, chdir, doc_root, user_dir, cgi.* and fastcgi.* settings,
 //! open_basedir, environment, prefix; system settings in php_admin_value, which work here alone.
 
-use cornac_tests::{Case, Pair, Plays, Setup, skip_unless_root};
+use cornac_tests::binary::same_on_both_sides;
+use cornac_tests::run::until_exit;
+use cornac_tests::{Case, Pair, Plays, Setup, Side, skip_unless_root};
 
 const WHERE: &str = "<?php foreach (['SCRIPT_FILENAME', 'SCRIPT_NAME', 'PATH_INFO', 'PATH_TRANSLATED', 'PHP_SELF', 'DOCUMENT_ROOT', 'ORIG_SCRIPT_FILENAME', 'ORIG_PATH_INFO'] as $k) echo $k, '=', $_SERVER[$k] ?? '-', \"\\n\"; echo __FILE__, ' ', getcwd();";
 
@@ -84,6 +86,18 @@ fn settings_of_the_gateway() {
         );
         pair.finish();
     }
+}
+
+/// No AppArmor where the tests run, or no such hat. php-fpm's workers end one after the other, for ever.
+#[test]
+fn a_hat_that_cannot_be_put_on() {
+    if same_on_both_sides() {
+        return;
+    }
+    let said = until_exit(Side::Subject, &Setup::new().www("apparmor_hat = none-of-this-name"));
+    let known = ["failed to query apparmor confinement", "failed to change to new confinement"];
+    assert!(known.iter().any(|text| said.contains(&format!("[pool www] {text}"))), "{said}");
+    assert!(said.starts_with("exit: 78") && said.contains("FPM initialization failed"), "{said}");
 }
 
 /// These have to be known when PHP starts: php-fpm starts it once, before it looks at the pools.

@@ -120,6 +120,8 @@ pub struct PoolSpec {
     pub chroot: Option<Vec<u8>>,
     /// Folder to change to, inside the chroot.
     pub chdir: Option<Vec<u8>>,
+    /// `apparmor_hat`.
+    pub apparmor_hat: Option<Vec<u8>>,
     /// Rights to take on after start-up; `None`: the master has already done so before exec.
     pub identity: Option<Identity>,
     /// The workers may be traced and dump core: `process.dumpable`, or nothing that would forbid it has happened.
@@ -269,6 +271,7 @@ mod tests {
             pool: b"www\xff".to_vec(),
             ini: vec![IniEntry { name: b"a".to_vec(), value: vec![], admin: true }],
             chroot: Some(b"/srv".to_vec()),
+            apparmor_hat: Some(b"hat".to_vec()),
             ..PoolSpec::default()
         };
         assert_eq!(decode::<PoolSpec>(&encode(&spec)).unwrap(), spec);

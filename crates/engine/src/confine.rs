@@ -1,5 +1,5 @@
 //! The rights a pool's processes give up once PHP has started: chroot, then the user when start-up ran as
-//! root, then the capability that allowed the chroot. No request runs before this; a preloaded script does, with
+//! root, then the capability that allowed the chroot, then what AppArmor takes. No request runs before this; a preloaded script does, with
 //! that capability out of effect.
 
 use std::ffi::OsStr;
@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use board::message::{Identity, PoolSpec};
 use nix::unistd::{Gid, Uid, chdir, chroot, setgid, setgroups, setuid};
+use sys::apparmor::Hat;
 use sys::capability;
 
 /// A step that failed, in php-fpm's words.
@@ -34,6 +35,7 @@ pub(crate) fn hold_back() {
 
 /// Takes on everything the pool's configuration asks for.
 pub(crate) fn apply(spec: &PoolSpec) -> Result<(), Failed> {
+    let hat = spec.apparmor_hat.as_deref().map(find_hat).transpose()?;
     if let Some(root) = &spec.chroot {
         let step = || format!("failed to chroot({})", String::from_utf8_lossy(root));
         if !Uid::effective().is_root() {
@@ -56,7 +58,7 @@ pub(crate) fn apply(spec: &PoolSpec) -> Result<(), Failed> {
         capability::drop_all().map_err(failed)?;
     }
     set_dumpable(spec.dumpable);
-    Ok(())
+    hat.map_or(Ok(()), put_on)
 }
 
 /// Allows or forbids to be traced and to dump core. Changing the user resets it, so it is set both after
@@ -64,6 +66,23 @@ pub(crate) fn apply(spec: &PoolSpec) -> Result<(), Failed> {
 pub(crate) fn set_dumpable(dumpable: bool) {
     // SAFETY: PR_SET_DUMPABLE takes 0 or 1.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, libc::c_ulong::from(dumpable), 0, 0, 0) };
+}
+
+fn find_hat(name: &[u8]) -> Result<Hat, Failed> {
+    let check = "Please check if \"/proc/*/attr/current\" is read and writeable.";
+    let step = format!("failed to query apparmor confinement. {check}");
+    Hat::find(name).map_err(|source| Failed { step, source })
+}
+
+fn put_on(mut hat: Hat) -> Result<(), Failed> {
+    hat.put_on().map_err(|source| {
+        let [target, profile] = [&hat.target(), hat.profile()].map(|text| String::from_utf8_lossy(text).into_owned());
+        let step = format!(
+            "failed to change to new confinement ({target}). Please check if \"/proc/*/attr/current\" is read and \
+             writeable and \"change_profile -> {profile}//*\" is allowed."
+        );
+        Failed { step, source }
+    })
 }
 
 fn become_user(identity: &Identity) -> Result<(), Failed> {

@@ -11,7 +11,7 @@ use sys::{listener, users};
 use crate::build_id::Build;
 use crate::load::{self, error};
 use crate::log::{Log, errno_text};
-use crate::{Invocation, build_id, exit_code, identity, php, start};
+use crate::{Invocation, build_id, exit_code, identity, php};
 
 /// Says whether the configuration can be started from, and with `dump` shows it. Returns the exit code.
 pub fn examine(invocation: &Invocation, dump: bool) -> u8 {
@@ -43,10 +43,8 @@ fn pool_findings(pool: &Pool, invocation: &Invocation, log: &mut Log) -> Vec<Dia
         true => identity::resolve(pool, true, allow_root, log).map(drop),
         false => identity::check_names(pool),
     };
-    let confinement = start::refuse_missing_confinement(pool);
     let mut findings = Vec::new();
     findings.extend(identity.err().map(|finding| at_name(pool, ["user", "group"], finding)));
-    findings.extend(confinement.err().map(|finding| at(pool, "apparmor_hat", finding)));
     findings.extend(address_finding(pool, log).err());
     findings.extend(doubtful_mode(pool));
     findings.extend(doubtful_clients(pool));

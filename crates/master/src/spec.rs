@@ -28,6 +28,7 @@ pub(crate) fn describe(pool: &Pool, identity: &Identity, tcp: bool, around: &Sur
         clear_env: pool.clear_env,
         env: environment(pool, identity, around.env),
         chroot: folder(pool.chroot.as_deref()).filter(|_| around.is_root),
+        apparmor_hat: pool.apparmor_hat.clone(),
         chdir: folder(pool.chdir.as_deref()),
         identity: identity.rights.clone().filter(|_| as_root),
         dumpable: dumpable(pool, identity),

@@ -13,11 +13,11 @@ use sys::signals::{self, Signals};
 use sys::{stdio, title, users};
 
 use crate::fork_server::{core_limit, core_number};
-use crate::load::{self, error, system_error};
+use crate::load::{self, system_error};
 use crate::log::{Log, errno_text};
 use crate::open::open_pools;
 use crate::poller::{Poller, Source};
-use crate::pool::{Pool, shown_name};
+use crate::pool::Pool;
 use crate::reload::{Origin, Predecessor};
 use crate::settings::settings;
 use crate::supervisor::{EARLY_SIGNALS, SIGNALS, Supervisor};
@@ -137,21 +137,9 @@ pub(crate) struct Parts {
 }
 
 pub(crate) fn find_parts(config: &Config) -> Result<Parts, Diagnostic> {
-    config.pools.iter().try_for_each(refuse_missing_confinement)?;
     let configured = |pool: &config::Pool| pool.php_binary.clone().or(config.global.php_binary.clone());
     let executables = config.pools.iter().map(|pool| php::find_executable(configured(pool).as_deref()));
     Ok(Parts { executables: executables.collect::<Result<_, _>>()?, engine: php::find_engine()? })
-}
-
-/// A confinement that is asked for and does not happen must not pass unnoticed.
-pub(crate) fn refuse_missing_confinement(pool: &config::Pool) -> Result<(), Diagnostic> {
-    if pool.apparmor_hat.is_none() {
-        return Ok(());
-    }
-    let name = shown_name(&pool.name);
-    Err(error(format!(
-        "[pool {name}] apparmor_hat is not supported yet, and the pool will not run without it"
-    )))
 }
 
 fn limit_master(global: &Global) -> Result<(), Diagnostic> {

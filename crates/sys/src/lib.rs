@@ -3,6 +3,7 @@
 //! This crate decides nothing and logs nothing: it answers `io::Result`.
 
 pub mod acl;
+pub mod apparmor;
 pub mod capability;
 pub mod channel;
 pub mod clock;
