@@ -155,6 +155,7 @@ fn times_and_numbers() {
 fn numbers_are_true() {
     let setup = with_log("\"%d %{milli}d %{micro}d %M %{mega}M %C\"", "php_admin_value[memory_limit] = 64M")
         .script("slow.php", "<?php usleep(60000); $s = str_repeat('x', 9 << 20);")
+        .script("child.php", "<?php exec('i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done');")
         .script("busy.php", "<?php $used = fn () => ($r = getrusage())['ru_utime.tv_sec'] * 1e6 + $r['ru_utime.tv_usec'] + $r['ru_stime.tv_sec'] * 1e6 + $r['ru_stime.tv_usec']; $end = $used() + 200000; while ($used() < $end);");
     let mut pair = Pair::start(&setup);
     pair.same("a slow script", |server| {
@@ -166,13 +167,21 @@ fn numbers_are_true() {
         assert!((seconds * 1e6 - micros).abs() <= 501.0 && (millis * 1e3 - micros).abs() <= 1.0, "{line}");
         format!("{bytes} {megabytes}")
     });
-    pair.same("a script that uses a fifth of a second", |server| {
-        server.get("/busy.php");
+    let used = |server: &Server, script: &str| -> f64 {
+        server.get(script);
         let line = server.read("access.log").lines().last().unwrap_or_default().to_owned();
         let numbers: Vec<f64> = line.split_whitespace().map(|field| field.parse().expect("number")).collect();
-        let used = numbers[0] * numbers[5] / 100.0;
+        numbers[0] * numbers[5] / 100.0
+    };
+    pair.same("a script that uses a fifth of a second", |server| {
+        let seconds = used(server, "/busy.php");
         // php-fpm counts in hundredths.
-        assert!((0.18..0.25).contains(&used), "{used} {line}");
+        assert!((0.18..0.25).contains(&seconds), "{seconds}");
+        String::new()
+    });
+    pair.same("a program that a script waits for", |server| {
+        let seconds = used(server, "/child.php");
+        assert!(seconds > 0.05, "{seconds}");
         String::new()
     });
     pair.finish();

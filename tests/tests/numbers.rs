@@ -5,7 +5,7 @@ use std::fs;
 use std::thread;
 
 use cornac_tests::binary::same_on_both_sides;
-use cornac_tests::{Client, Pair, Request, Server, Setup, Side, wait};
+use cornac_tests::{Client, Pair, Request, Server, Setup, Side, skip_unless_root, wait};
 use nix::sys::signal::Signal;
 
 /// Runs until its file is there.
@@ -368,7 +368,7 @@ fn workers_of_a_lost_fork_server_are_counted() {
 /// Neither file nor descriptor of another pool is open in the status pool, but for the scoreboard it shows.
 #[test]
 fn the_status_pool_holds_no_socket_of_the_other() {
-    if same_on_both_sides() {
+    if same_on_both_sides() || skip_unless_root("descriptors of workers", 1) {
         return;
     }
     let server = Server::start(Side::Subject, &setup(1, "access.log = {dir}/access.log"));
