@@ -206,3 +206,55 @@ fn batches(ranges: &[Piece]) -> impl Iterator<Item = &[Piece]> {
         (!batch.is_empty()).then_some(batch)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// A process whose memory holds the same byte everywhere.
+    fn filled(with: &Cell<u8>) -> impl Memory {
+        |pieces: &[Piece], into: &mut Vec<u8>| {
+            let length = pieces.iter().map(|piece| piece.1).sum::<usize>();
+            assert!(pieces.len() <= MOST_RANGES && length <= MOST_BYTES);
+            into.resize(into.len() + length, with.get());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn pieces_that_overlap_are_all_renewed() {
+        let byte = Cell::new(b'x');
+        let memory = filled(&byte);
+        for step in [1, 8, 400, 1000, 2000, 100_000] {
+            byte.set(b'x');
+            let mut pieces = Pieces::new(&memory, usize::MAX);
+            for at in 0..300 {
+                assert_eq!(pieces.text(0x10_0000 + at * step, 1023).unwrap(), [b'x'; 1023]);
+            }
+            assert!(!pieces.have_changed().unwrap());
+            pieces.text(0x10_0000, 1023).unwrap();
+            byte.set(b'y');
+            assert!(pieces.have_changed().unwrap(), "{step}");
+            pieces.freeze(1000);
+            for at in 0..300 {
+                assert_eq!(pieces.text(0x10_0000 + at * step, 1023).unwrap(), [b'y'; 1023], "{step} {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_used_is_forgotten_when_there_is_much() {
+        let byte = Cell::new(0);
+        let memory = filled(&byte);
+        let mut pieces = Pieces::new(&memory, usize::MAX);
+        for round in 1..=4 {
+            for at in 0..700 {
+                pieces.word(round * 0x10_0000 + at * 8).unwrap();
+            }
+            pieces.have_changed().unwrap();
+            assert!(pieces.known.len() <= 1400, "{round}");
+        }
+    }
+}

@@ -120,3 +120,43 @@ fn a_log_nobody_reads() {
     wait::until(|| (server.get("/status.php").body() == "2").then_some(())).expect("still serving");
     server.stop();
 }
+
+#[test]
+fn limits_of_the_configuration_that_is_read_again() {
+    compare_runs("a slow log from the reload on", None, |side| {
+        let server = Server::start(side, &setup("request_slowlog_timeout = 0"));
+        let first = server.get("/nap.php").body();
+        let config = server
+            .read("php-fpm.conf")
+            .replace("timeout = 0", "timeout = 1\nrequest_slowlog_trace_depth = 1");
+        server.write("php-fpm.conf", config);
+        server.signal(nix::sys::signal::Signal::SIGUSR2);
+        server.wait_ready_times(2);
+        let second = server.get("/nap.php").body();
+        traced(&server, 1);
+        let text = format!("{first} {second}\n{}", entries(&server));
+        server.stop();
+        text
+    });
+}
+
+/// All hosts are laid out alike, but each has its own addresses.
+#[test]
+fn every_host() {
+    if same_on_both_sides() {
+        return;
+    }
+    let seen = |binary: &str| {
+        let server = Server::start(Side::Subject, &setup(&format!("php.binary = {binary}")));
+        server.get("/nap.php");
+        traced(&server, 1);
+        let text = entries(&server);
+        server.stop();
+        text
+    };
+    let expected = seen("/usr/sbin/php-fpm8.2");
+    assert!(expected.contains("nap() "), "{expected}");
+    for binary in ["/usr/bin/php-cgi8.2", "/usr/bin/php8.2"] {
+        assert_eq!(seen(binary), expected, "{binary}");
+    }
+}
