@@ -253,6 +253,24 @@ fn the_queue_is_looked_at_when_the_page_is_asked() {
     server.stop();
 }
 
+/// As balancers look whether somebody listens.
+#[test]
+fn connections_without_a_request() {
+    let mut pair = Pair::start(&setup(1, ""));
+    pair.differs("opened and closed", "no request has begun", |server| {
+        for _ in 0..3 {
+            let mut client = server.connect();
+            client.end_writing();
+            assert!(client.at_end());
+        }
+        server.get("/x.php");
+        let accepted = if server.side == Side::Subject { 1 } else { 4 };
+        settled(server, &[("accepted conn", accepted), ("idle processes", 1), ("active processes", 0)])
+    });
+    pair.ignore_log();
+    pair.finish();
+}
+
 /// A web server's idle connection: php-fpm takes its worker for active, and its wait for a request.
 #[test]
 fn kept_connections() {
