@@ -2,6 +2,7 @@
 
 use cornac_tests::run::{command_line, until_exit};
 use cornac_tests::{Runs, Setup, compare_runs, skip_unless_root};
+use regex::Regex;
 
 #[test]
 fn command_lines() {
@@ -152,6 +153,43 @@ fn settings_in_the_configuration() {
     let setup = ["-d", "one=1", "-d", "two", "-d", "three=/x y"].iter().fold(setup, |s, word| s.arg(word));
     let setup = setup.www("listen.owner =\nslowlog = {dir}/${three}");
     compare_runs("-d and ${NAME}", None, |side| until_exit(side, &setup));
+}
+
+/// Lines said before `log_level` is known stay, and look as without it; those of debug name another program's source.
+#[test]
+fn log_levels_while_testing() {
+    let origin = Regex::new(r"pid \{pid\}, \w+\(\), line \d+").expect("pattern");
+    let mut runs = Runs::default();
+    for level in ["alert", "error", "warning", "notice", "debug"] {
+        let setup = Setup::new().global(&format!("include = {{dir}}/none.conf\nlog_level = {level}"));
+        let spare = "pm = dynamic\npm.min_spare_servers = 1\npm.max_spare_servers = 1";
+        for (name, lines) in
+            [("good", spare), ("bad pool", "pm.max_children = 0"), ("bad user", "user = none")]
+        {
+            let setup = setup.clone().www(lines).arg("-t");
+            runs.compare(&format!("{level}, {name}"), None, |side| {
+                let text = until_exit(side, &setup);
+                let text: Vec<&str> = text.lines().filter(|line| !line.contains("DEBUG")).collect();
+                origin.replace_all(&text.join("\n"), "{origin}").into_owned()
+            });
+        }
+        let low = setup.clone().global("log_limit = 3").arg("-t");
+        runs.compare(&format!("{level}, bad global"), None, |side| {
+            origin.replace_all(&until_exit(side, &low), "{origin}").into_owned()
+        });
+    }
+    runs.finish();
+}
+
+/// Standard output is the null device by the time the logs are opened.
+#[test]
+fn logs_on_standard_streams() {
+    let mut runs = Runs::default();
+    for log in ["/dev/stdout", "/proc/self/fd/1", "/dev/stderr", "/proc/self/fd/2", "/dev/null"] {
+        let setup = Setup::new().global(&format!("error_log = {log}")).arg("-tt");
+        runs.compare(log, None, |side| until_exit(side, &setup));
+    }
+    runs.finish();
 }
 
 /// The rows of COMPATIBILITY.md about configuration and command line that a `-tt` can show.

@@ -61,17 +61,33 @@ pub struct Diagnostic {
     pub hint: Option<String>,
     /// Whether the error log was open by then, so that php-fpm writes the line there as well as to stderr.
     pub logged: bool,
+    /// The log level in force when it was said: lines at debug have another shape.
+    pub threshold: Level,
 }
 
 impl Diagnostic {
     /// A line at `level` without place or hint.
     pub fn new(level: Level, text: impl Into<Vec<u8>>) -> Diagnostic {
-        Diagnostic { level: Some(level), text: text.into(), place: None, hint: None, logged: false }
+        Diagnostic {
+            level: Some(level),
+            text: text.into(),
+            place: None,
+            hint: None,
+            logged: false,
+            threshold: Level::Notice,
+        }
     }
 
     /// A raw line of PHP's scanner.
     pub fn raw(text: impl Into<Vec<u8>>) -> Diagnostic {
-        Diagnostic { level: None, text: text.into(), place: None, hint: None, logged: false }
+        Diagnostic {
+            level: None,
+            text: text.into(),
+            place: None,
+            hint: None,
+            logged: false,
+            threshold: Level::Notice,
+        }
     }
 
     /// The same with a place.

@@ -25,6 +25,7 @@ impl Log {
     pub(crate) fn push(&mut self, mut diagnostic: Diagnostic) {
         if diagnostic.level.is_none_or(|level| level >= self.threshold) {
             diagnostic.logged = self.open && diagnostic.level.is_some();
+            diagnostic.threshold = self.threshold;
             self.diagnostics.push(diagnostic);
         }
     }

@@ -17,6 +17,9 @@ use crate::{Invocation, build_id, exit_code, identity, php};
 pub fn examine(invocation: &Invocation, dump: bool) -> u8 {
     let mut log = Log::default();
     log.explain(invocation.explain);
+    if let Err(code) = start::settle_streams(&mut log) {
+        return code;
+    }
     let Some(config) = load::load(invocation, &mut log) else { return exit_code::CONFIGURATION };
     let mut findings = Vec::new();
     config.pools.iter().for_each(|pool| findings.extend(pool_findings(pool, invocation, &mut log)));

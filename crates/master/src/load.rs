@@ -10,13 +10,14 @@ use config::{Config, GlobError, Host, Level, LogKind, System};
 use sys::syslog::Syslog;
 
 use crate::log::{Log, errno_text, open_file};
-use crate::{Invocation, exit_code, identity};
+use crate::{Invocation, exit_code, identity, start};
 
 /// The machine, with logs that are really opened. The error log is kept, the others are only created.
 #[derive(Debug, Default)]
 pub(crate) struct LogOpener {
     error_log: RefCell<Option<(File, PathBuf)>>,
-    syslog: RefCell<Option<Syslog>>,
+    /// Identity and facility of the system log, where that is the error log.
+    syslog: RefCell<Option<(Vec<u8>, i32)>>,
     /// `-d`, for `${NAME}`.
     defines: Vec<Vec<u8>>,
 }
@@ -43,7 +44,7 @@ impl Host for LogOpener {
     }
 
     fn open_syslog(&self, identity: &[u8], facility: i32) {
-        *self.syslog.borrow_mut() = Some(Syslog::open(identity, facility));
+        *self.syslog.borrow_mut() = Some((identity.to_vec(), facility));
     }
 
     fn open_log(&self, kind: LogKind, _pool: Option<&[u8]>, path: &Path) -> io::Result<()> {
@@ -55,25 +56,36 @@ impl Host for LogOpener {
     }
 }
 
+/// `log_limit` of a configuration that cannot be used.
+const DEFAULT_LIMIT: usize = 1024;
+
+impl LogOpener {
+    /// For the configuration of this invocation.
+    pub(crate) fn new(invocation: &Invocation) -> LogOpener {
+        LogOpener { defines: invocation.php.defines.clone(), ..LogOpener::default() }
+    }
+}
+
 /// Loads the configuration and says what was found. `None`: it cannot be used, and that has been said.
 pub(crate) fn load(invocation: &Invocation, log: &mut Log) -> Option<Config> {
-    let opener = LogOpener { defines: invocation.php.defines.clone(), ..LogOpener::default() };
+    let opener = LogOpener::new(invocation);
     let loaded = config::load(&invocation.config, &invocation.options, &opener);
     let watched = invocation.force_stderr || sys::stdio::stderr_is_terminal();
     log.prefer_stderr(watched && !loaded.background);
     if let Some((file, path)) = opener.error_log.into_inner() {
         log.use_file(file, &path);
     }
-    if let Some(config) = &loaded.config {
-        let global = &config.global;
-        let limit = usize::try_from(global.log_limit).unwrap_or_default();
-        log.configure(global.log_level.unwrap_or(Level::Notice), limit);
+    if let Some((identity, facility)) = opener.syslog.into_inner() {
+        log.use_syslog(Syslog::open(&identity, facility));
     }
-    if let Some(syslog) = opener.syslog.into_inner() {
-        log.use_syslog(syslog);
-    }
+    let global = loaded.config.as_ref().map(|config| &config.global);
+    let limit = global.map_or(DEFAULT_LIMIT, |global| usize::try_from(global.log_limit).unwrap_or_default());
     for diagnostic in &loaded.diagnostics {
+        log.configure(diagnostic.threshold, limit);
         log.diagnose(diagnostic);
+    }
+    if let Some(global) = global {
+        log.configure(global.log_level.unwrap_or(Level::Notice), limit);
     }
     loaded.config
 }
@@ -82,6 +94,9 @@ pub(crate) fn load(invocation: &Invocation, log: &mut Log) -> Option<Config> {
 pub fn check(invocation: &Invocation, dump: bool) -> u8 {
     let mut log = Log::default();
     log.explain(invocation.explain);
+    if let Err(code) = start::settle_streams(&mut log) {
+        return code;
+    }
     let Some(config) = load(invocation, &mut log) else { return exit_code::CONFIGURATION };
     for pool in &config.pools {
         if let Err(diagnostic) = identity::check_names(pool) {

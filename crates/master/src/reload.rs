@@ -150,7 +150,7 @@ fn announcement(words: &[OsString]) -> Vec<u8> {
 fn look_over(origin: &Origin) -> Result<(), Vec<Diagnostic>> {
     find_program(origin.words.first()).map_err(|problem| vec![problem])?;
     let Invocation { config, options, .. } = &origin.invocation;
-    let loaded = config::load(config, options, &LogOpener::default());
+    let loaded = config::load(config, options, &LogOpener::new(&origin.invocation));
     match &loaded.config {
         Some(config) => look_over_pools(config, options.allow_root).map_err(|problem| vec![problem]),
         None => Err(loaded.diagnostics.into_iter().filter(is_a_problem).collect()),

@@ -36,9 +36,8 @@ pub fn run(invocation: &Invocation) -> u8 {
     if predecessor.as_ref().is_some_and(|image| image.background) {
         log.stderr_is_the_log();
     }
-    if let Err(error) = prepare_process() {
-        log.write(Level::Error, format!("failed to init stdio: {}", errno_text(&error)));
-        return exit_code::SOFTWARE;
+    if let Err(code) = prepare_process(&mut log) {
+        return code;
     }
     let Some(config) = load::load(invocation, &mut log) else { return exit_code::CONFIGURATION };
     let mut launcher = None;
@@ -61,11 +60,23 @@ enum Up {
     Failed(Log, Diagnostic),
 }
 
-fn prepare_process() -> std::io::Result<()> {
-    signals::block(&EARLY_SIGNALS)?;
-    stdio::fill_gaps()?;
-    signals::ignore_sigpipe()?;
-    stdio::detach_stdin_stdout()
+/// Waits with the signals, then as [`settle_streams`].
+fn prepare_process(log: &mut Log) -> Result<(), u8> {
+    signals::block(&EARLY_SIGNALS).map_err(|error| cannot_prepare(&error, log))?;
+    settle_streams(log)
+}
+
+/// Standard streams, before anything is read. `Err`: an exit code, and it has been said why.
+pub(crate) fn settle_streams(log: &mut Log) -> Result<(), u8> {
+    stdio::fill_gaps()
+        .and_then(|()| signals::ignore_sigpipe())
+        .and_then(|()| stdio::detach_stdin_stdout())
+        .map_err(|error| cannot_prepare(&error, log))
+}
+
+fn cannot_prepare(error: &std::io::Error, log: &mut Log) -> u8 {
+    log.write(Level::Error, format!("failed to init stdio: {}", errno_text(error)));
+    exit_code::SOFTWARE
 }
 
 fn bring_up(
