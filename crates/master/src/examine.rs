@@ -11,7 +11,7 @@ use sys::{listener, users};
 use crate::build_id::Build;
 use crate::load::{self, error};
 use crate::log::{Log, errno_text};
-use crate::{Invocation, build_id, exit_code, identity, php};
+use crate::{Invocation, build_id, exit_code, identity, php, start};
 
 /// Says whether the configuration can be started from, and with `dump` shows it. Returns the exit code.
 pub fn examine(invocation: &Invocation, dump: bool) -> u8 {
