@@ -49,7 +49,7 @@ impl Nginx {
         let root = server.dir().join("www");
         let upstream = server.socket(&options.pool);
         site.write("nginx.conf", config(&site, port, &root, &upstream, options).as_bytes());
-        let child = Command::new("nginx")
+        let child = Command::new(executable())
             .arg("-c")
             .arg(site.path().join("nginx.conf"))
             .arg("-p")
@@ -80,6 +80,12 @@ impl Nginx {
     pub fn log(&self) -> String {
         format!("{}{}", self.site.read("stderr"), self.site.read("error.log"))
     }
+}
+
+/// Where packages put it, which an ordinary user's PATH need not name; else wherever PATH finds it.
+fn executable() -> &'static str {
+    let known = ["/usr/sbin/nginx", "/usr/local/sbin/nginx"];
+    known.into_iter().find(|path| Path::new(path).exists()).unwrap_or("nginx")
 }
 
 impl Drop for Nginx {

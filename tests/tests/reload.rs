@@ -7,7 +7,7 @@ use std::time::Duration;
 use cornac_tests::binary::same_on_both_sides;
 use cornac_tests::compare::mask;
 use cornac_tests::scene::{begun, slow, traces};
-use cornac_tests::{Client, Pair, Request, Server, Setup, Side, compare_runs, wait};
+use cornac_tests::{Client, Pair, Request, Server, Setup, Side, compare_runs, skip_unless_root, wait};
 use nix::sys::signal::Signal;
 
 /// Signals a reload and waits until the server is ready for the second time.
@@ -212,7 +212,9 @@ fn an_endless_request_is_ended() {
 
 #[test]
 fn requests_that_come_meanwhile_wait() {
-    let mut pair = Pair::start(&slow().script("x.php", WHO).global("process_control_timeout = 10"));
+    // Not WHO: an ordinary user's php-fpm crashes in fpm_get_status() that soon after a reload.
+    let setup = slow().script("x.php", "<?php echo 'served';").global("process_control_timeout = 10");
+    let mut pair = Pair::start(&setup);
     pair.same("queued and answered", |server| {
         let busy = begun(server);
         server.signal(Signal::SIGUSR2);
@@ -428,6 +430,9 @@ fn a_configuration_that_cannot_be_used() {
         ("no chroot", "chroot = /no/such/folder"),
         ("unwritable log", "slowlog = /no/such/slow.log\nrequest_slowlog_timeout = 1"),
     ] {
+        if lines.starts_with("user") && skip_unless_root(name, 1) {
+            continue;
+        }
         compare_runs(name, Some(reason), |side| {
             let server = Server::start(side, &named());
             server.configure(&named().www(lines));

@@ -110,7 +110,7 @@ fn request_functions() {
         Case::php("constants", "<?php foreach (get_defined_constants(true) as $module => $constants) { unset($constants['PHP_BINARY']); echo $module, ' ', count($constants), ' ', md5(serialize(array_keys($constants))), \"\\n\"; }"),
         Case::php("loaded extensions", "<?php $all = get_loaded_extensions(); sort($all); var_dump($all, get_loaded_extensions(true));"),
         Case::php("cgi-fcgi", "<?php var_dump(extension_loaded('cgi-fcgi'), ini_get_all('cgi-fcgi'), (new ReflectionExtension('cgi-fcgi'))->getFunctions());"),
-        Case::php("fpm_get_status", "<?php $s = fpm_get_status(); foreach ($s['procs'] as &$p) { $p['pid'] = $p['pid'] === getmypid(); foreach (['start-time', 'start-since', 'request-duration', 'last-request-memory', 'last-request-cpu'] as $k) $p[$k] = gettype($p[$k]); } foreach (['start-time', 'start-since'] as $k) $s[$k] = gettype($s[$k]); $s['accepted-conn'] = gettype($s['accepted-conn']); $s['procs'][0]['requests'] = 'n'; var_dump($s);").query("q=1"),
+        Case::php("fpm_get_status", "<?php $s = fpm_get_status(); foreach ($s['procs'] as &$p) { $p['pid'] = $p['pid'] === getmypid(); foreach (['start-time', 'start-since', 'request-duration', 'last-request-memory', 'last-request-cpu'] as $k) $p[$k] = gettype($p[$k]); } foreach (['start-time', 'start-since'] as $k) $s[$k] = gettype($s[$k]); foreach (['accepted-conn', 'listen-queue-len'] as $k) $s[$k] = gettype($s[$k]); $s['procs'][0]['requests'] = 'n'; var_dump($s);").query("q=1"),
         Case::php("fastcgi functions", "<?php foreach (['fastcgi_finish_request', 'fpm_get_status', 'getallheaders', 'apache_request_headers'] as $f) echo new ReflectionFunction($f);"),
     ]);
     pair.finish();
