@@ -380,8 +380,12 @@ fn a_reload_starts_the_numbers_anew() {
         server.signal(Signal::SIGUSR2);
         server.wait_log_times("ready to handle connections", 2);
         server.get("/x.php");
-        let pages = ["/new", "/status"].map(|path| masked(server, &on_status_socket(server, path, "json")));
-        pages.join("\n")
+        let page = wait::until(|| {
+            let reply = on_status_socket(server, "/new", "json");
+            reply.body().contains("\"active processes\":0").then(|| masked(server, &reply))
+        });
+        let old = masked(server, &on_status_socket(server, "/status", "json"));
+        format!("{}\n{old}", page.expect("the worker becomes idle"))
     });
     pair.ignore_log();
     pair.finish();
