@@ -29,8 +29,8 @@ pub(crate) struct Series {
 pub(crate) struct Outcome {
     /// Name of the load.
     pub(crate) load: &'static str,
-    /// In the order of the servers.
-    pub(crate) series: Result<[Series; 2], String>,
+    /// Its lines of the report.
+    pub(crate) figures: Result<Vec<Figure>, String>,
 }
 
 /// One line of the report.
@@ -54,7 +54,7 @@ pub(crate) fn compare(
     options: &Options,
 ) -> Outcome {
     let series = measure(load, servers, root, dir, options);
-    Outcome { load: load.name, series }
+    Outcome { load: load.name, figures: series.map(|series| figures(&series)) }
 }
 
 fn measure(
@@ -110,7 +110,7 @@ impl Series {
 }
 
 /// The lines of the report for one load; what was not measured has none.
-pub(crate) fn figures([one, other]: &[Series; 2]) -> Vec<Figure> {
+fn figures([one, other]: &[Series; 2]) -> Vec<Figure> {
     let all = [
         ("CPU µs/request", &one.cpu, &other.cpu),
         ("requests/s", &one.throughput, &other.throughput),
@@ -122,7 +122,8 @@ pub(crate) fn figures([one, other]: &[Series; 2]) -> Vec<Figure> {
     measured.map(|(what, one, other)| figure(what, one, other)).collect()
 }
 
-fn figure(what: &'static str, one: &[f64], other: &[f64]) -> Figure {
+/// One line, from one value per round and server.
+pub(crate) fn figure(what: &'static str, one: &[f64], other: &[f64]) -> Figure {
     let medians = [median(one), median(other)];
     let ratios: Vec<f64> = one.iter().zip(other).map(|(one, other)| other / one).collect();
     let spread = middle_half(&ratios);

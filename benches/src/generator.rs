@@ -97,7 +97,7 @@ fn take_one(left: &AtomicUsize) -> bool {
 }
 
 /// Status 200, and exactly this body.
-fn check(stdout: &[u8], body: &[u8]) -> Result<(), String> {
+pub(crate) fn check(stdout: &[u8], body: &[u8]) -> Result<(), String> {
     let wrong = |what: &str| format!("{what}: {}", String::from_utf8_lossy(&stdout[..stdout.len().min(300)]));
     let end =
         stdout.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(|| wrong("no header block"))?;

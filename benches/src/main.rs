@@ -6,6 +6,7 @@
 mod comparison;
 mod cost;
 mod generator;
+mod idle_pools;
 mod load;
 mod machine;
 mod options;
@@ -25,7 +26,7 @@ use crate::comparison::{Outcome, compare};
 use crate::load::{LOADS, SETTINGS_SCRIPT};
 use crate::machine::Ticks;
 use crate::options::{Options, USAGE};
-use crate::server::{Server, find_cornac, find_php_fpm};
+use crate::server::{Server, Shape, find_cornac, find_php_fpm};
 use crate::settings::Settings;
 
 fn main() -> ExitCode {
@@ -57,23 +58,26 @@ fn run(options: &Options) -> Result<bool, String> {
         tempfile::Builder::new().prefix("cornac-bench-").tempdir().map_err(|error| error.to_string())?;
     let root = write_scripts(dir.path()).map_err(|error| format!("scripts: {error}"))?;
     let servers = [
-        Server::start("php-fpm", &binaries.0, dir.path())?,
-        Server::start("cornac", &binaries.1, dir.path())?,
+        Server::start("php-fpm", &binaries.0, dir.path(), Shape::Workers)?,
+        Server::start("cornac", &binaries.1, dir.path(), Shape::Workers)?,
     ];
     let settings = Settings::ask(&servers[0], &root.join(SETTINGS_SCRIPT.0))?;
     settings.expect_equal(&Settings::ask(&servers[1], &root.join(SETTINGS_SCRIPT.0))?)?;
     let before = Ticks::now();
-    let outcomes: Vec<Outcome> = LOADS
+    let mut outcomes: Vec<Outcome> = LOADS
         .iter()
         .map(|load| {
             eprintln!("{} …", load.name);
             compare(load, &servers, &root, dir.path(), options)
         })
         .collect();
+    eprintln!("idle pools …");
+    let binaries = [("php-fpm", &*binaries.0), ("cornac", &*binaries.1)];
+    outcomes.push(idle_pools::compare(binaries, &root, dir.path()));
     let others = Ticks::now().share_of_others(before);
     let report = report::report(&servers, &settings, options, others, &outcomes);
     println!("\n{report}");
-    let complete = outcomes.iter().all(|outcome| outcome.series.is_ok());
+    let complete = outcomes.iter().all(|outcome| outcome.figures.is_ok());
     if complete {
         save(&report).map_err(|error| format!("the report could not be saved: {error}"))?;
     }

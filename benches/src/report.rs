@@ -1,6 +1,6 @@
 //! The comparison as text: an aligned table that is Markdown too, under the facts one needs to judge it.
 
-use crate::comparison::{Figure, Outcome, figures};
+use crate::comparison::{Figure, Outcome};
 use crate::machine;
 use crate::options::Options;
 use crate::server::{Server, WORKERS};
@@ -74,8 +74,8 @@ fn table(one: &str, other: &str, outcomes: &[Outcome]) -> String {
     let heading = ["load", "", one, other, &format!("{other} ÷ {one}"), "half of rounds"].map(str::to_owned);
     let mut rows = vec![heading];
     for outcome in outcomes {
-        match &outcome.series {
-            Ok(series) => rows.extend(figures(series).iter().map(|figure| row(outcome.load, figure))),
+        match &outcome.figures {
+            Ok(figures) => rows.extend(figures.iter().map(|figure| row(outcome.load, figure))),
             Err(why) => {
                 let why = why.replace(['\r', '\n', '|'], " ");
                 rows.push([outcome.load, "no figure", &why, "", "", ""].map(str::to_owned));
@@ -125,14 +125,13 @@ fn align(rows: &[[String; 6]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::comparison::Series;
+    use crate::comparison::figure;
 
     #[test]
     fn tables_are_aligned() {
-        let series = |value: f64| Series { cpu: vec![value], ..Series::default() };
         let outcomes = [
-            Outcome { load: "hello", series: Ok([series(30.0), series(21.0)]) },
-            Outcome { load: "wrong", series: Err("cornac: wrong\r\nbody".into()) },
+            Outcome { load: "hello", figures: Ok(vec![figure("CPU µs/request", &[30.0], &[21.0])]) },
+            Outcome { load: "wrong", figures: Err("cornac: wrong\r\nbody".into()) },
         ];
         let expected = "\
 | load  |                | php-fpm | cornac | cornac ÷ php-fpm | half of rounds |

@@ -21,6 +21,15 @@ pub(crate) const WORKERS: usize = 4;
 /// The user of the pools when the comparison runs as root.
 const POOL_USER: &str = "www-data";
 
+/// What a server is to serve.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// One pool `www` with always as many workers.
+    Workers,
+    /// So many ondemand pools, `www` among them, with nobody asking.
+    IdlePools(usize),
+}
+
 /// A running server.
 pub(crate) struct Server {
     /// `php-fpm` or `cornac`: the heading of its column.
@@ -34,13 +43,18 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts `binary` through a link named `php-fpm`, everything in `dir`, and waits until it accepts connections.
-    pub(crate) fn start(name: &'static str, binary: &Path, dir: &Path) -> Result<Server, String> {
+    pub(crate) fn start(
+        name: &'static str,
+        binary: &Path,
+        dir: &Path,
+        shape: Shape,
+    ) -> Result<Server, String> {
         let failed = |what: &str, error: &dyn std::fmt::Display| format!("{name}: {what}: {error}");
         let dir = dir.join(name);
         fs::create_dir(&dir).map_err(|error| failed("own folder", &error))?;
         let (link, config, socket) = (dir.join("php-fpm"), dir.join("php-fpm.conf"), dir.join("www.sock"));
         symlink(binary, &link).map_err(|error| failed("link", &error))?;
-        fs::write(&config, configuration(&dir)).map_err(|error| failed("configuration", &error))?;
+        fs::write(&config, configuration(&dir, shape)).map_err(|error| failed("configuration", &error))?;
         let version = version(&link).map_err(|error| failed("-v", &error))?;
         let output = File::create(dir.join("output")).map_err(|error| failed("output", &error))?;
         let errors = output.try_clone().map_err(|error| failed("output", &error))?;
@@ -51,7 +65,7 @@ impl Server {
         end_with_this_process(&mut command);
         let child = command.spawn().map_err(|error| failed("start", &error))?;
         let mut server = Server { name, socket, version, child };
-        server.wait_ready().map_err(|why| {
+        server.wait_ready(shape, &dir).map_err(|why| {
             let output = fs::read_to_string(dir.join("output")).unwrap_or_default();
             format!("{name} ({}) {why}\n{output}", binary.display())
         })?;
@@ -63,18 +77,26 @@ impl Server {
         self.child.id().cast_signed()
     }
 
-    fn wait_ready(&mut self) -> Result<(), String> {
-        for _ in 0..2_000 {
+    fn wait_ready(&mut self, shape: Shape, dir: &Path) -> Result<(), String> {
+        for _ in 0..10_000 {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(format!("ended with {status}"));
             }
-            let workers = tree(self.pid()).into_iter().filter(|&pid| is_worker(pid)).count();
-            if workers == WORKERS && std::os::unix::net::UnixStream::connect(&self.socket).is_ok() {
+            let ready = match shape {
+                Shape::Workers => self.has_all_workers(),
+                Shape::IdlePools(_) => says_ready(dir),
+            };
+            if ready {
                 return Ok(());
             }
-            sleep(Duration::from_millis(5));
+            sleep(Duration::from_millis(1));
         }
         Err("did not become ready in 10 s".into())
+    }
+
+    fn has_all_workers(&self) -> bool {
+        let workers = tree(self.pid()).into_iter().filter(|&pid| is_worker(pid)).count();
+        workers == WORKERS && std::os::unix::net::UnixStream::connect(&self.socket).is_ok()
     }
 }
 
@@ -101,18 +123,31 @@ fn is_worker(pid: i32) -> bool {
     fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|title| title.starts_with(b"php-fpm: pool www"))
 }
 
+fn says_ready(dir: &Path) -> bool {
+    fs::read_to_string(dir.join("output")).is_ok_and(|text| text.contains("ready to handle connections"))
+}
+
 /// No access log and no other extras: what is left is the path of a request.
-fn configuration(dir: &Path) -> String {
+fn configuration(dir: &Path, shape: Shape) -> String {
     let user = if geteuid().is_root() {
         format!("user = {POOL_USER}\ngroup = {POOL_USER}\n")
     } else {
         String::new()
     };
-    format!(
-        "[global]\nerror_log = {dir}/error.log\n\n[www]\n{user}listen = {dir}/www.sock\nlisten.mode = 0666\n\
-         pm = static\npm.max_children = {WORKERS}\n",
-        dir = dir.display()
-    )
+    let dir = dir.display();
+    let manager = if shape == Shape::Workers { "static" } else { "ondemand" };
+    let pool = |name: &str| {
+        format!(
+            "[{name}]\n{user}listen = {dir}/{name}.sock\nlisten.mode = 0666\npm = {manager}\n\
+             pm.max_children = {WORKERS}\n"
+        )
+    };
+    let others = match shape {
+        Shape::Workers => 0,
+        Shape::IdlePools(pools) => pools.saturating_sub(1),
+    };
+    let others: String = (0..others).map(|number| pool(&format!("pool{number}"))).collect();
+    format!("[global]\nerror_log = {dir}/error.log\n\n{}{others}", pool("www"))
 }
 
 fn version(binary: &Path) -> Result<String, String> {
