@@ -3,6 +3,9 @@
 //! Reads php-fpm's INI dialect line by line, types and checks every directive in php-fpm's order and words, and
 //! dumps the result as `-tt` does. Facts about the machine come in through [`Host`]; nothing here opens a socket,
 //! resolves a user or prints.
+//!
+//! What holds for every file is in `tests/checks`; the fuzz target `config` (`fuzz/` at the root of the repository) tries it:
+//! `cargo +nightly fuzz run config fuzz/corpus/config fuzz/corpus-seed/config`.
 #![forbid(unsafe_code)]
 
 mod check;

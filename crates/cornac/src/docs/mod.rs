@@ -60,6 +60,17 @@ mod tests {
         }
     }
 
+    /// Where groff is installed.
+    #[test]
+    fn the_man_page_is_without_warnings() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/man/cornac.8");
+        let groff =
+            std::process::Command::new("groff").args(["-man", "-ww", "-z", "-Tutf8"]).arg(page).output();
+        let Ok(output) = groff else { return };
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        assert!(output.status.success());
+    }
+
     #[test]
     fn every_directive_and_option_is_on_its_page() {
         let (man, reference) = (man::page(), reference::page());
