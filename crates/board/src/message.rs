@@ -221,7 +221,7 @@ pub enum Report {
         /// Raw wait status as `waitpid` gives it.
         status: i32,
     },
-    /// A backtrace, or the number of the error that prevented it.
+    /// A part of a backtrace, outwards, or the number of the error that prevented it.
     Trace {
         /// The worker's slot.
         slot: u32,
@@ -229,6 +229,8 @@ pub enum Report {
         pid: u32,
         /// What was read.
         outcome: Result<Trace, i32>,
+        /// Its next frames follow.
+        more: bool,
     },
     /// A child that is no worker of ours ended (an extension's start-up forked it).
     StrangerExited {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use trace::{Memory, Piece};
 
@@ -15,6 +16,8 @@ use crate::php;
 
 /// How long a backtrace may take through a companion.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// Descriptors a fork server needs for other things.
+const SPARE: u64 = 32;
 
 /// The fork server's end.
 #[derive(Debug)]
@@ -24,9 +27,14 @@ pub(crate) struct Companion {
     broken: Cell<bool>,
 }
 
-/// Both ends: ours, and the one for the worker to start its companion with.
+/// Both ends: ours, and the one for the worker to start its companion with. Descriptors for the workers' output come
+/// first: where few are left, there is none for a companion.
 pub(crate) fn pair() -> io::Result<(Companion, OwnedFd)> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if theirs.as_raw_fd() as u64 + SPARE >= limit {
+        return Err(Errno::EMFILE.into());
+    }
     Ok((Companion { socket: ours, owes: Cell::new(false), broken: Cell::new(false) }, theirs))
 }
 

@@ -344,7 +344,7 @@ impl ForkServer {
             // The worker of a fork server before us.
             None => Err(nix::errno::Errno::EPERM.into()),
         };
-        report(self.master, &tracing::report(slot, pid, outcome));
+        tracing::reports(slot, pid, outcome).iter().for_each(|part| report(self.master, part));
     }
 
     fn reap(&mut self) {

@@ -8,13 +8,13 @@ use board::scoreboard::Slot;
 use nix::errno::Errno;
 use nix::unistd::{ForkResult, Uid, fork};
 use sys::{memory, process};
-use trace::{Layout, Memory, Piece, Trace};
+use trace::{Frame, Layout, Memory, Piece, Trace};
 
 use crate::companion::Companion;
 use crate::log::{self, Level};
 use crate::php;
 
-/// Texts of a trace that a message has room for, with what belongs to each frame.
+/// Texts of frames that a message has room for beside the script's, with what belongs to each frame.
 const ROOM: usize = 60 * 1024;
 const FRAME: usize = 32;
 
@@ -69,10 +69,34 @@ fn may_read_children() -> bool {
     }
 }
 
-/// What the master is told about a worker.
-pub(crate) fn report(slot: u32, pid: u32, outcome: io::Result<Trace>) -> Report {
-    let outcome = outcome.map(fitting).map_err(|error| error.raw_os_error().unwrap_or(Errno::EIO as i32));
-    Report::Trace { slot, pid, outcome }
+/// What the master is told about a worker, in as many messages as it takes.
+pub(crate) fn reports(slot: u32, pid: u32, outcome: io::Result<Trace>) -> Vec<Report> {
+    let report = |outcome, more| Report::Trace { slot, pid, outcome, more };
+    let mut rest = match outcome {
+        Ok(trace) => trace,
+        Err(error) => return vec![report(Err(error.raw_os_error().unwrap_or(Errno::EIO as i32)), false)],
+    };
+    let mut reports = Vec::new();
+    loop {
+        let mut part = rest.clone();
+        part.frames.truncate(fitting(&rest.frames));
+        rest.frames.drain(..part.frames.len());
+        let more = !rest.frames.is_empty();
+        reports.push(report(Ok(part), more));
+        if !more {
+            return reports;
+        }
+    }
+}
+
+/// How many of these frames a message can carry; at least one of any.
+fn fitting(frames: &[Frame]) -> usize {
+    let mut used = 0;
+    let fits = frames.iter().take_while(|frame| {
+        used += FRAME + frame.function.len() + frame.file.len();
+        used <= ROOM
+    });
+    fits.count()
 }
 
 /// Reads the request that runs in a worker, unless it has ended meanwhile.
@@ -98,17 +122,4 @@ pub(crate) fn take(
 
 fn walk(memory: &impl Memory, layout: &Layout, depth: u32) -> io::Result<Trace> {
     trace::take(memory, layout, depth as usize)
-}
-
-/// As many of the innermost frames as a message can carry.
-fn fitting(mut trace: Trace) -> Trace {
-    let mut used = trace.script.as_ref().map_or(0, Vec::len);
-    let fits = trace.frames.iter().take_while(|frame| {
-        used += FRAME + frame.function.len() + frame.file.len();
-        used <= ROOM
-    });
-    let fits = fits.count();
-    trace.complete &= fits == trace.frames.len();
-    trace.frames.truncate(fits);
-    trace
 }

@@ -193,7 +193,7 @@ impl Supervisor {
                     self.worker_ended(pool, slot, exit);
                 }
             }
-            Report::Trace { slot, pid, outcome } => self.traced(pool, slot, pid, outcome),
+            Report::Trace { slot, pid, outcome, more } => self.traced(pool, slot, pid, outcome, more),
             Report::StrangerExited { pid, status } => {
                 let end =
                     Exit::from_wait_status(status).map_or(String::new(), |exit| format!(" exited {exit}"));

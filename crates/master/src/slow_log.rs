@@ -28,8 +28,8 @@ pub(crate) struct Tracing {
     pub(crate) layout: Layout,
     /// The fork server reads for us: we may not.
     by_server: bool,
-    /// By slot: the workers it has been asked about.
-    asked: BTreeMap<u32, u32>,
+    /// By slot: the workers it has been asked about, and what it has told.
+    asked: BTreeMap<u32, (u32, Trace)>,
 }
 
 impl Supervisor {
@@ -66,7 +66,7 @@ impl Supervisor {
     fn ask_for_trace(&mut self, pool: PoolId, slot: u32, pid: u32, request: u64) {
         let depth = u32::try_from(depth(&self.pools[pool])).unwrap_or(u32::MAX);
         if self.order(pool, &Order::Trace { slot, pid, request, depth }) {
-            self.pools[pool].tracing.asked.insert(slot, pid);
+            self.pools[pool].tracing.asked.insert(slot, (pid, Trace::default()));
         } else {
             // It has ended, and its workers are children of ours now.
             self.write_trace(pool, pid, Err(Errno::EPERM.into()));
@@ -78,19 +78,36 @@ impl Supervisor {
         channel.is_some_and(|channel| channel.try_send(&encode(order), &[]).is_ok())
     }
 
-    /// What a fork server has read; each is asked for once.
-    pub(crate) fn traced(&mut self, pool: PoolId, slot: u32, pid: u32, outcome: Result<Trace, i32>) {
+    /// A part of what a fork server has read.
+    pub(crate) fn traced(
+        &mut self,
+        pool: PoolId,
+        slot: u32,
+        pid: u32,
+        outcome: Result<Trace, i32>,
+        more: bool,
+    ) {
         let target = &mut self.pools[pool];
-        if target.tracing.asked.get(&slot) != Some(&pid) {
-            return;
-        }
-        target.tracing.asked.remove(&slot);
         let most = depth(target);
-        let outcome = outcome.map_err(io::Error::from_raw_os_error).map(|mut trace| {
-            trace.frames.truncate(most);
-            trace
-        });
-        self.write_trace(pool, pid, outcome);
+        let Some((asked, told)) = target.tracing.asked.get_mut(&slot).filter(|asked| asked.0 == pid) else {
+            return;
+        };
+        let trace = match outcome {
+            Ok(part) => {
+                let mut frames = std::mem::take(&mut told.frames);
+                frames.extend(part.frames);
+                frames.truncate(most);
+                *told = Trace { frames, ..part };
+                if more {
+                    return;
+                }
+                Ok(std::mem::take(told))
+            }
+            Err(errno) => Err(io::Error::from_raw_os_error(errno)),
+        };
+        let pid = *asked;
+        target.tracing.asked.remove(&slot);
+        self.write_trace(pool, pid, trace);
     }
 
     fn write_trace(&mut self, pool: PoolId, pid: u32, trace: io::Result<Trace>) {

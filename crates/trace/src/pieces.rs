@@ -8,6 +8,8 @@ use crate::{Memory, Piece};
 
 const EFAULT: i32 = 14;
 const PAGE: u64 = 4096;
+/// Divides a page, so that all of a block is there if one byte is.
+const BLOCK: u64 = 512;
 /// Pieces so near to each other are read as one: frames lie side by side, and are to be read at one time.
 const NEAR: u64 = 512;
 /// Most ranges and bytes of one `Memory::read`.
@@ -19,6 +21,8 @@ const MOST_KNOWN: usize = 1000;
 pub(crate) struct Pieces<'a, M> {
     memory: &'a M,
     known: BTreeMap<u64, Known>,
+    /// What this walk has read, by address.
+    blocks: BTreeMap<u64, Vec<u8>>,
     /// An error that is no wrong address.
     failure: Option<io::Error>,
     frozen: bool,
@@ -38,7 +42,15 @@ pub(crate) struct Nonsense;
 
 impl<'a, M: Memory> Pieces<'a, M> {
     pub(crate) fn new(memory: &'a M, budget: usize) -> Pieces<'a, M> {
-        Pieces { memory, known: BTreeMap::new(), failure: None, frozen: false, budget, doubtful: false }
+        Pieces {
+            memory,
+            known: BTreeMap::new(),
+            blocks: BTreeMap::new(),
+            failure: None,
+            frozen: false,
+            budget,
+            doubtful: false,
+        }
     }
 
     /// From now on only what is known is there, and `budget` looks at it.
@@ -109,20 +121,40 @@ impl<'a, M: Memory> Pieces<'a, M> {
         Ok(text)
     }
 
+    /// Reads what is not known yet, a block at a time: frames lie side by side, and a system call costs more than bytes.
     fn fetch(&mut self, address: u64, length: usize) -> Result<Vec<u8>, Nonsense> {
-        if self.frozen || self.failure.is_some() || address < PAGE || address.checked_add(PAGE).is_none() {
+        if self.frozen || address < PAGE || address.checked_add(PAGE).is_none() {
             return Err(Nonsense);
         }
-        let mut bytes = Vec::with_capacity(length);
-        match self.memory.read(&[(address, length)], &mut bytes) {
-            Ok(()) if bytes.len() == length => Ok(bytes),
-            Ok(()) => Err(Nonsense),
-            Err(error) if error.raw_os_error() == Some(EFAULT) => Err(Nonsense),
-            Err(error) => {
-                self.failure = Some(error);
-                Err(Nonsense)
-            }
+        let (mut bytes, end) = (Vec::with_capacity(length), address + length as u64);
+        let mut at = address;
+        while at < end {
+            let start = at - at % BLOCK;
+            let stop = end.min(start + BLOCK);
+            let block = self.block(start)?;
+            bytes.extend_from_slice(&block[(at - start) as usize..(stop - start) as usize]);
+            at = stop;
         }
+        Ok(bytes)
+    }
+
+    fn block(&mut self, start: u64) -> Result<&[u8], Nonsense> {
+        if self.failure.is_some() {
+            return Err(Nonsense);
+        }
+        if !self.blocks.contains_key(&start) {
+            let mut block = Vec::with_capacity(BLOCK as usize);
+            match self.memory.read(&[(start, BLOCK as usize)], &mut block) {
+                Ok(()) if block.len() == BLOCK as usize => {}
+                Ok(()) => return Err(Nonsense),
+                Err(error) => {
+                    self.failure = Some(error).filter(|error| error.raw_os_error() != Some(EFAULT));
+                    return Err(Nonsense);
+                }
+            }
+            self.blocks.insert(start, block);
+        }
+        Ok(&self.blocks[&start])
     }
 
     /// Reads all pieces again. Whether one has changed that was used since the last time: the others are of another
@@ -131,6 +163,7 @@ impl<'a, M: Memory> Pieces<'a, M> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
+        self.blocks.clear();
         if self.known.len() > MOST_KNOWN {
             self.known.retain(|_, known| known.used);
         }

@@ -153,3 +153,25 @@ fn workers_outlive_their_fork_server() {
     assert_eq!(client.read_reply().body(), "slept");
     server.stop();
 }
+
+/// Workers come before their companions.
+#[test]
+fn few_descriptors_are_no_obstacle() {
+    if skipped() {
+        return;
+    }
+    let lines = "rlimit_files = 48\npm.max_children = 20\ncatch_workers_output = yes";
+    let code = "<?php fwrite(fopen('php://stderr', 'w'), 'said'); echo 'x';";
+    let server = Server::start(Side::Subject, &setup().www(lines).script("x.php", code));
+    let tasks = |tasks: &str| {
+        let has = |worker: &&Process| worker.status_line("Threads").as_deref() == Some(tasks);
+        server.workers("www").iter().filter(has).count()
+    };
+    wait::until(|| (tasks("1") > 0 && tasks("2") > 0 && tasks("1") + tasks("2") == 20).then_some(()))
+        .unwrap_or_else(|| panic!("{} without, {} with a companion", tasks("1"), tasks("2")));
+    for times in 1..=20 {
+        assert_eq!(server.get("/x.php").body(), "x");
+        server.wait_log_times("said into stderr: \"said\"", times);
+    }
+    server.stop();
+}

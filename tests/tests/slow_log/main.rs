@@ -119,9 +119,9 @@ fn whoever_may_read_the_workers() {
 fn large_traces() {
     let name = "n".repeat(1100);
     let code = format!("{NAP}function {name}($n) {{\n return $n ? {name}($n - 1) : nap(); }}\n{name}(5);");
-    let deep = format!("{NAP}function r($n) {{\n return $n ? r($n - 1) : nap(); }}\nr(450);");
+    let deep = format!("{NAP}function r($n) {{\n return $n ? r($n - 1) : nap(); }}\nr(4500);");
     let setup = Setup::new()
-        .www(&format!("{LOG}\nrequest_slowlog_trace_depth = 400\npm.max_children = 2"))
+        .www(&format!("{LOG}\nrequest_slowlog_trace_depth = 4000\npm.max_children = 2"))
         .script("name.php", &code)
         .script("deep.php", &deep);
     let seen = |side, setup: &Setup| {
