@@ -54,8 +54,8 @@ use reader::Reader;
 pub struct Loaded {
     /// The configuration; `None` when a diagnostic is fatal.
     pub config: Option<Config>,
-    /// Whether it asks for the background, as far as it was read; the log goes elsewhere then.
-    pub background: bool,
+    /// The global settings as far as they were read: they also say how it is logged that the rest cannot be used.
+    pub global: Global,
     /// What php-fpm would log meanwhile, in order, up to and including `FPM initialization failed`. Lines below the
     /// configured `log_level` are already left out.
     pub diagnostics: Vec<Diagnostic>,
@@ -70,8 +70,8 @@ pub fn load(path: &Path, options: &Options, host: &dyn Host) -> Loaded {
     if outcome.is_err() {
         reader.log.line(Level::Error, &[b"FPM initialization failed"]);
     }
-    let background = reader.config.global.daemonize;
-    Loaded { config: outcome.ok().map(|()| reader.config), background, diagnostics: reader.log.diagnostics }
+    let global = reader.config.global.clone();
+    Loaded { config: outcome.ok().map(|()| reader.config), global, diagnostics: reader.log.diagnostics }
 }
 
 fn steps(path: &Path, options: &Options, host: &dyn Host, reader: &mut Reader<'_>) -> Result<(), Fatal> {

@@ -96,6 +96,8 @@ pub(crate) struct Capture {
     last: Stream,
     /// What was said so far, while it is not yet time to log it.
     held: Option<Vec<u8>>,
+    /// Nothing has been read before.
+    fresh: bool,
 }
 
 /// A pipe whose reading end does not block.
@@ -113,6 +115,7 @@ impl Capture {
             stderr: Some(stderr),
             lines: Lines::default(),
             last: Stream::Stderr,
+            fresh: true,
             held: None,
         }
     }
@@ -139,6 +142,7 @@ impl Capture {
     /// Reads what is there. The stream closes itself at its end.
     pub(crate) fn drain(&mut self, stream: Stream, pid: u32, log: &mut Log) {
         let mut buffer = [0; 4096];
+        let fresh = self.fresh;
         for _ in 0..MOST_READS {
             let slot = match stream {
                 Stream::Stdout => &mut self.stdout,
@@ -147,9 +151,12 @@ impl Capture {
             match slot.as_mut().map(|reader| reader.read(&mut buffer)) {
                 Some(Ok(0)) => {
                     *slot = None;
-                    return self.close(stream, pid, log);
+                    return self.close(stream, pid, fresh, log);
                 }
-                Some(Ok(length)) => self.accept(stream, &buffer[..length], pid, log),
+                Some(Ok(length)) => {
+                    self.fresh = false;
+                    self.accept(stream, &buffer[..length], pid, log);
+                }
                 Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Some(Err(_)) | None => return,
             }
@@ -162,7 +169,7 @@ impl Capture {
             self.drain(stream, pid, log);
         }
         self.let_go(pid, log);
-        self.close(self.last, pid, log);
+        self.close(self.last, pid, false, log);
     }
 
     fn accept(&mut self, stream: Stream, bytes: &[u8], pid: u32, log: &mut Log) {
@@ -181,10 +188,11 @@ impl Capture {
         self.lines.push(bytes, |line| log.write_captured(prefix.as_deref(), line, ""));
     }
 
-    fn close(&mut self, stream: Stream, pid: u32, log: &mut Log) {
+    /// php-fpm remarks on the end only where it comes with the first and last words.
+    fn close(&mut self, stream: Stream, pid: u32, fresh: bool, log: &mut Log) {
         if stream == self.last {
             self.lines.release();
-            self.flush(pid, log, ", pipe is closed");
+            self.flush(pid, log, if fresh { ", pipe is closed" } else { "" });
         }
     }
 
@@ -264,6 +272,14 @@ mod tests {
         capture.finish(5, &mut log);
         let text = std::fs::read_to_string(&path).unwrap();
         let said: Vec<&str> = text.lines().map(|line| line.split_once("said into ").unwrap().1).collect();
-        assert_eq!(said, ["stderr: \"half\"", "stdout: \"whole\"", "stdout: \"rest\", pipe is closed"]);
+        assert_eq!(said, ["stderr: \"half\"", "stdout: \"whole\"", "stdout: \"rest\""]);
+        let (err, mut to_err) = pipe().unwrap();
+        let style = Style { speaker: "[pool a] child".into(), decorated: true };
+        let capture = Capture::new(style, None, err);
+        to_err.write_all(b"last words").unwrap();
+        drop(to_err);
+        capture.finish(5, &mut log);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with("said into stderr: \"last words\", pipe is closed\n"), "{text}");
     }
 }

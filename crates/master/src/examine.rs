@@ -21,18 +21,28 @@ pub fn examine(invocation: &Invocation, dump: bool) -> u8 {
         return code;
     }
     let Some(config) = load::load(invocation, &mut log) else { return exit_code::CONFIGURATION };
-    let mut findings = Vec::new();
-    config.pools.iter().for_each(|pool| findings.extend(pool_findings(pool, invocation, &mut log)));
-    findings.extend(php_findings(&config));
-    findings.extend(pid_finding(&config));
+    let findings = findings(&config, invocation, &mut log);
     findings.iter().for_each(|finding| log.diagnose(finding));
-    let is_error = |finding: &&Diagnostic| finding.level.is_none_or(|level| level >= Level::Error);
-    if findings.iter().any(|finding| is_error(&finding)) {
+    if findings.iter().any(is_error) {
         log.write(Level::Error, "FPM initialization failed");
         return exit_code::CONFIGURATION;
     }
     load::conclude(invocation, &config, dump, &mut log);
     exit_code::OK
+}
+
+/// What a start would stumble over, and what is merely doubtful.
+pub(crate) fn findings(config: &Config, invocation: &Invocation, log: &mut Log) -> Vec<Diagnostic> {
+    let mut findings = Vec::new();
+    config.pools.iter().for_each(|pool| findings.extend(pool_findings(pool, invocation, log)));
+    findings.extend(php_findings(config));
+    findings.extend(pid_finding(config));
+    findings
+}
+
+/// A start would fail.
+pub(crate) fn is_error(finding: &Diagnostic) -> bool {
+    finding.level.is_none_or(|level| level >= Level::Error)
 }
 
 /// With the directive's place.

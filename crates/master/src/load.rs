@@ -56,7 +56,7 @@ impl Host for LogOpener {
     }
 }
 
-/// `log_limit` of a configuration that cannot be used.
+/// `log_limit` before the configuration says it.
 const DEFAULT_LIMIT: usize = 1024;
 
 impl LogOpener {
@@ -71,21 +71,21 @@ pub(crate) fn load(invocation: &Invocation, log: &mut Log) -> Option<Config> {
     let opener = LogOpener::new(invocation);
     let loaded = config::load(&invocation.config, &invocation.options, &opener);
     let watched = invocation.force_stderr || sys::stdio::stderr_is_terminal();
-    log.prefer_stderr(watched && !loaded.background);
+    log.prefer_stderr(watched && !loaded.global.daemonize);
     if let Some((file, path)) = opener.error_log.into_inner() {
         log.use_file(file, &path);
     }
     if let Some((identity, facility)) = opener.syslog.into_inner() {
         log.use_syslog(Syslog::open(&identity, facility));
     }
-    let global = loaded.config.as_ref().map(|config| &config.global);
-    let limit = global.map_or(DEFAULT_LIMIT, |global| usize::try_from(global.log_limit).unwrap_or_default());
+    let limit = usize::try_from(loaded.global.log_limit).unwrap_or_default();
     for diagnostic in &loaded.diagnostics {
-        log.configure(diagnostic.threshold, limit);
+        // Whatever comes of the rest, once the log is open the limit counts.
+        log.configure(diagnostic.threshold, if diagnostic.logged { limit } else { DEFAULT_LIMIT });
         log.diagnose(diagnostic);
     }
-    if let Some(global) = global {
-        log.configure(global.log_level.unwrap_or(Level::Notice), limit);
+    if loaded.config.is_some() {
+        log.configure(loaded.global.log_level.unwrap_or(Level::Notice), limit);
     }
     loaded.config
 }

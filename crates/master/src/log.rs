@@ -14,6 +14,8 @@ use config::{Diagnostic, Level};
 use jiff::Zoned;
 use sys::syslog::Syslog;
 
+use crate::load;
+
 /// php-fpm formats a line in this many bytes, and only what does not fit there is cut to `log_limit`.
 const BUFFER: usize = 2048;
 
@@ -90,7 +92,8 @@ impl Log {
 
     /// Remembers what stderr is: in the foreground, as php-fpm does.
     pub(crate) fn keep_stderr(&mut self) {
-        self.write(Level::Debug, "saving original STDERR fd: dup()");
+        // Of php-fpm's moment, before the log is open.
+        self.put(Level::Debug, b"saving original STDERR fd: dup()", Location::caller(), false);
         self.stderr = io::stderr().as_fd().try_clone_to_owned().ok();
     }
 
@@ -122,8 +125,7 @@ impl Log {
     /// Opens the log file again under its name, after somebody has moved it away.
     pub(crate) fn reopen(&mut self) -> Result<(), Diagnostic> {
         let Target::File { file, path } = &mut self.target else { return Ok(()) };
-        *file = open_file(path)
-            .map_err(|error| Diagnostic::new(Level::Error, cannot_open(path, &error).into_bytes()))?;
+        *file = open_file(path).map_err(|error| load::error(cannot_open(path, &error)))?;
         Ok(())
     }
 
@@ -195,11 +197,13 @@ impl Log {
         format!("[{}] {place}", level.word())
     }
 
-    /// The whole line, cut where it is far too long.
+    /// The whole line. As with php-fpm one with a system's error is cut at the limit, others only where they are far
+    /// too long.
     fn line(&self, head: String, text: &[u8]) -> Vec<u8> {
         let mut line = head.into_bytes();
         line.extend(text);
-        if line.len() >= BUFFER {
+        let longest = if ends_with_errno(text) { self.limit.min(BUFFER) } else { BUFFER };
+        if line.len() >= longest {
             line.truncate(self.limit.min(BUFFER) - 1 - 3);
             line.extend(b"...");
         }
@@ -239,8 +243,14 @@ impl Log {
         let pieces = text.chunks(room).collect::<Vec<_>>();
         for (index, piece) in pieces.iter().enumerate() {
             let suffix = if index + 1 == pieces.len() && prefix.is_some() { suffix } else { "" };
-            let line = [head.as_bytes(), piece, tail.as_bytes(), suffix.as_bytes(), b"\n"].concat();
-            self.put_captured(&line);
+            let line = [head.as_bytes(), piece, tail.as_bytes()].concat();
+            // The suffix is wrapped as well, in a line without quotes.
+            let here = self.limit.saturating_sub(line.len() + 1).min(suffix.len());
+            self.put_captured(&[line.as_slice(), &suffix.as_bytes()[..here], b"\n"].concat());
+            if here < suffix.len() {
+                let head = head.strip_suffix('"').unwrap_or(head);
+                self.put_captured(format!("{head}{}\n", &suffix[here..]).as_bytes());
+            }
         }
     }
 
@@ -253,6 +263,13 @@ impl Log {
             _ => drop(io::stderr().write_all(line)),
         }
     }
+}
+
+/// `…: No such file or directory (2)`.
+fn ends_with_errno(text: &[u8]) -> bool {
+    let number =
+        text.strip_suffix(b")").map(|text| text.rsplit(|byte| *byte == b'(').next().unwrap_or_default());
+    number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
 }
 
 /// `module(), line 12: `, where php-fpm names the function.

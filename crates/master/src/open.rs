@@ -5,7 +5,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::time::SystemTime;
 
 use board::scoreboard::Board;
-use config::{Config, Diagnostic, ProcessManager};
+use config::{Config, Diagnostic, Level, ProcessManager};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use sys::spawn::Rights;
 use sys::{process, users};
@@ -33,12 +33,14 @@ pub(crate) fn open_pools(
     let allow_root = invocation.options.allow_root;
     let identities = each(config, |pool| identity::resolve(pool, is_root, allow_root, log))?;
     let boards = each(config, make_board)?;
+    log.write(Level::Debug, format!("got clock tick '{}'", sys::clock::ticks_per_second()));
     let mut shown = each(config, |pool| shown_board(pool, &boards))?.into_iter();
     let mut wakes = each(config, wake)?.into_iter();
     let mut logs = each(config, |pool| access_log::open(pool, log))?.into_iter();
     let env = |name: &[u8]| config::Host::env(&config::System, name);
     let mut inherited = Sockets::inherit(&env, own, log);
     let sockets = open_sockets(config, &mut inherited, log)?;
+    log.write(Level::Debug, event_module(config));
     // Each worker whose output is caught takes three descriptors of ours; where the limit cannot be raised, it stays.
     let inherited_files = process::raise_file_limit().ok();
     let around = Surroundings {
@@ -102,6 +104,14 @@ fn wake(pool: &config::Pool) -> Result<Option<EventFd>, Diagnostic> {
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
     let wanted = (pool.pm != ProcessManager::Static).then(|| EventFd::from_flags(flags));
     wanted.transpose().map_err(|errno| system_error("eventfd", &errno.into()))
+}
+
+/// What php-fpm says of its event loop: one descriptor for signals, two for each worker whose output is caught.
+fn event_module(config: &Config) -> String {
+    let caught = config.pools.iter().filter(|pool| pool.catch_workers_output);
+    let workers: i64 = caught.map(|pool| i64::from(pool.pm_max_children.max(0))).sum();
+    let name = String::from_utf8_lossy(&config.global.events_mechanism);
+    format!("event module is {name} and {} fds have been reserved", 1 + 2 * workers)
 }
 
 fn make_board(pool: &config::Pool) -> Result<(OwnedFd, Board), Diagnostic> {

@@ -10,16 +10,16 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use config::{Config, Diagnostic, Level, Listen};
+use config::{Diagnostic, Level};
 use nix::unistd::{AccessFlags, access, execvpe};
 use plan::Event;
-use sys::{listener, process, users};
+use sys::{listener, process};
 
 use crate::inheritance::{Sockets, VARIABLE};
 use crate::load::{LogOpener, error, system_error};
 use crate::log::{Log, printable};
 use crate::supervisor::Supervisor;
-use crate::{Invocation, exit_code, identity, socket, start};
+use crate::{Invocation, examine, exit_code};
 
 /// Tells the next image that it is one: `PID:background|foreground:FD,FD…` with the sockets that are ours.
 pub(crate) const MARK: &str = "CORNAC_RELOAD";
@@ -147,36 +147,22 @@ fn announcement(words: &[OsString]) -> Vec<u8> {
     [b"reloading: execvp(".as_slice(), &program, b", {", &shown, b"})"].concat()
 }
 
+/// As `cornac check` looks.
 fn look_over(origin: &Origin) -> Result<(), Vec<Diagnostic>> {
     find_program(origin.words.first()).map_err(|problem| vec![problem])?;
-    let Invocation { config, options, .. } = &origin.invocation;
-    let loaded = config::load(config, options, &LogOpener::new(&origin.invocation));
-    match &loaded.config {
-        Some(config) => look_over_pools(config, options.allow_root).map_err(|problem| vec![problem]),
-        None => Err(loaded.diagnostics.into_iter().filter(is_a_problem).collect()),
-    }
-}
-
-/// Not the line that says that a start has failed: nothing has.
-fn is_a_problem(diagnostic: &Diagnostic) -> bool {
-    diagnostic.level.is_none_or(|level| level >= Level::Error)
-        && diagnostic.text != b"FPM initialization failed"
-}
-
-/// What the start looks at besides the text of the configuration, without its notices.
-fn look_over_pools(config: &Config, allow_root: bool) -> Result<(), Diagnostic> {
-    start::find_parts(config)?;
+    let invocation = &origin.invocation;
+    let loaded = config::load(&invocation.config, &invocation.options, &LogOpener::new(invocation));
     let mut quiet = Log::default();
     quiet.configure(Level::Alert, usize::MAX);
-    let is_root = users::is_root();
-    for pool in &config.pools {
-        identity::resolve(pool, is_root, allow_root, &mut quiet)?;
-        if let Listen::Unix(path) = Listen::parse(&pool.listen)? {
-            socket::check_length(&path, pool)?;
-            identity::socket_access(pool, &mut quiet)?;
-        }
-    }
-    Ok(())
+    let findings = match &loaded.config {
+        Some(config) => examine::findings(config, invocation, &mut quiet),
+        None => loaded.diagnostics,
+    };
+    // Nothing has failed to begin, so that line is left out.
+    let failed = |finding: &Diagnostic| finding.text == b"FPM initialization failed";
+    let problems: Vec<_> =
+        findings.into_iter().filter(|finding| examine::is_error(finding) && !failed(finding)).collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 /// Where exec will look for the program that we are.

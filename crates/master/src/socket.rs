@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use config::{Diagnostic, Level, Listen, Pool};
@@ -40,14 +40,6 @@ pub(crate) fn open(pool: &Pool, sockets: &mut Sockets, log: &mut Log) -> Result<
         Listen::Unix(path) => open_unix(path, pool, sockets, log),
         Listen::Tcp { host, port } => open_tcp(&String::from_utf8_lossy(&host), port, pool, sockets, log),
         Listen::Port(port) => open_any(port, pool, sockets, log),
-    }
-}
-
-/// Whether the path fits into an address; php-fpm 8.2 cuts it.
-pub(crate) fn check_length(path: &Path, pool: &Pool) -> Result<(), Diagnostic> {
-    match path.as_os_str().len() {
-        length if length > listener::LONGEST_PATH => Err(told(ListenError::TooLong(length), pool)),
-        _ => Ok(()),
     }
 }
 

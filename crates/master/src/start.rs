@@ -147,7 +147,7 @@ pub(crate) struct Parts {
     pub(crate) executables: Vec<PathBuf>,
 }
 
-pub(crate) fn find_parts(config: &Config) -> Result<Parts, Diagnostic> {
+fn find_parts(config: &Config) -> Result<Parts, Diagnostic> {
     let configured = |pool: &config::Pool| pool.php_binary.clone().or(config.global.php_binary.clone());
     let executables = config.pools.iter().map(|pool| php::find_executable(configured(pool).as_deref()));
     Ok(Parts { executables: executables.collect::<Result<_, _>>()?, engine: php::find_engine()? })

@@ -254,8 +254,8 @@ pub struct Plan {
     phase: Phase,
     process_max_told: bool,
     ready_told: bool,
-    /// A reload was asked for (by this signal) before the start was over.
-    reload_asked: Option<i32>,
+    /// What was asked for before the start was over, once each.
+    asked_early: Vec<Request>,
     actions: Vec<Action>,
 }
 
@@ -272,7 +272,7 @@ impl Plan {
             phase: Phase::Starting,
             process_max_told: false,
             ready_told: false,
-            reload_asked: None,
+            asked_early: Vec::new(),
             actions: Vec::new(),
         }
     }
@@ -399,13 +399,19 @@ impl Plan {
             self.ready_told = true;
             self.log(Level::Notice, "ready to handle connections");
             self.actions.push(Action::TellReady);
-            if let Some(signal) = self.reload_asked.take() {
-                self.reload_asked(signal, now);
-            }
+            std::mem::take(&mut self.asked_early).into_iter().for_each(|request| self.asked(request, now));
         }
     }
 
     fn asked(&mut self, request: Request, now: Instant) {
+        // Only a stop is heeded during the start; php-fpm blocks the signals of the others.
+        let starts = !self.ready_told && !matches!(self.phase, Phase::Stopping(_) | Phase::Over);
+        if starts && matches!(request, Request::Reopen | Request::Reload(_)) {
+            if !self.asked_early.contains(&request) {
+                self.asked_early.push(request);
+            }
+            return;
+        }
         match request {
             Request::Terminate(signal) => {
                 self.log(Level::Debug, format!("received {}", signal_name(signal)));
@@ -425,12 +431,7 @@ impl Plan {
         }
     }
 
-    /// Only what runs can be reloaded: during the start one such signal is kept, as it is with php-fpm.
     fn reload_asked(&mut self, signal: i32, now: Instant) {
-        if !self.ready_told && !matches!(self.phase, Phase::Stopping(_) | Phase::Over) {
-            self.reload_asked = Some(signal);
-            return;
-        }
         self.log(Level::Debug, format!("received {}", signal_name(signal)));
         self.log(Level::Notice, "Reloading in progress ...");
         match self.phase {

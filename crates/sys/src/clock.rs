@@ -11,3 +11,8 @@ pub fn micros(clock: ClockId) -> u64 {
 pub fn monotonic_us() -> u64 {
     micros(ClockId::CLOCK_MONOTONIC)
 }
+
+/// Clock ticks in a second, the unit of some times in /proc.
+pub fn ticks_per_second() -> i64 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100)
+}
