@@ -150,3 +150,38 @@ fn a_reload_opens_the_log_anew() {
     pair.ignore_log();
     pair.finish();
 }
+
+/// Every request is answered, and has its line in one of the files.
+#[test]
+fn rotation_under_load_loses_nothing() {
+    let mut pair = Pair::start(&with_log("\"%r\"", "pm.max_children = 3"));
+    pair.same("five rotations", |server| {
+        let answered = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..4)
+                .map(|client| {
+                    scope.spawn(move || {
+                        let ask = |number: &i32| {
+                            let uri = format!("/{client}-{number}");
+                            let request = Request::get(server, "/x.php").param("SCRIPT_NAME", uri);
+                            server.send(&request).body() == "1"
+                        };
+                        (0..150).filter(ask).count()
+                    })
+                })
+                .collect();
+            for round in 1..=5 {
+                let name = server.dir().join("access.log");
+                std::fs::rename(&name, name.with_extension(round.to_string())).expect("own file");
+                server.signal(Signal::SIGUSR1);
+                server.wait_log_times("access log file re-opened", round);
+            }
+            clients.into_iter().map(|client| client.join().expect("client")).sum::<usize>()
+        });
+        let files = ["1", "2", "3", "4", "5", "log"].map(|part| server.read(&format!("access.{part}")));
+        let lines: BTreeSet<&str> = files.iter().flat_map(|file| file.lines()).collect();
+        let count: usize = files.iter().map(|file| file.lines().count()).sum();
+        format!("{answered} answered, {count} lines, {} different", lines.len())
+    });
+    pair.ignore_log();
+    pair.finish();
+}
