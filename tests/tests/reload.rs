@@ -531,3 +531,49 @@ fn in_the_background_lines_are_logged_once() {
     assert_eq!(server.log().matches("using inherited socket").count(), 1);
     server.stop();
 }
+
+/// Bug 80024: a variable takes 128 sockets.
+#[test]
+fn more_sockets_than_one_variable_takes() {
+    let many = |count: usize| {
+        let pool = |setup: Setup, number| setup.pool(&format!("p{number}"), "pm = ondemand");
+        (0..count).fold(named(), pool)
+    };
+    let mut pair = Pair::start(&many(130));
+    pair.same("one less, then some more", |server| {
+        server.configure(&many(129));
+        reload(server);
+        server.configure(&many(135));
+        reload_again(server, 3);
+        let pools = ["p0", "p127", "p128", "p129", "p134", "www"];
+        format!("{} {}", answers(server, &pools), server.log().matches("using inherited socket").count())
+    });
+    pair.finish();
+}
+
+#[test]
+fn on_demand() {
+    let mut pair = Pair::start(&named().www("pm = ondemand").pool("b", "pm = dynamic\npm.max_children = 3\npm.start_servers = 1\npm.min_spare_servers = 1\npm.max_spare_servers = 2"));
+    pair.same("without and with workers", |server| {
+        let before = answers(server, &["b"]);
+        reload(server);
+        let between = answers(server, &["www", "b"]);
+        reload_again(server, 3);
+        format!("{before}{between}{}", answers(server, &["www", "b"]))
+    });
+    pair.finish();
+}
+
+/// A shell's exported variable, or a parent that is another cornac: the mark is of another process.
+#[test]
+fn a_mark_that_came_by_inheritance() {
+    if same_on_both_sides() {
+        return;
+    }
+    for mark in ["1:background:3,4", "x", "", "99999999999:foreground:"] {
+        let server = Server::start(Side::Subject, &named().env("CORNAC_RELOAD", mark).daemon());
+        assert_eq!(answers(&server, &["www"]), "www: www 14\n", "{mark}");
+        server.stop();
+        assert!(!server.socket("www").exists());
+    }
+}
