@@ -32,7 +32,7 @@ pub mod fds {
     pub const ACCESS_LOG: RawFd = 8;
     /// The scoreboard that the status page shows, where it is another pool's.
     pub const STATUS_BOARD: RawFd = 9;
-    /// An event counter that wakes the master: written by the worker that finds too many others occupied.
+    /// A pipe that wakes the master: a byte is written by the worker that finds too many others occupied.
     pub const WAKE: RawFd = 10;
 }
 

@@ -76,7 +76,7 @@ fn attempt(
     ];
     open.extend(pool.access_log.as_ref().map(|log| (log.as_fd(), fds::ACCESS_LOG)));
     open.extend(pool.shown_board.as_ref().map(|board| (board.as_fd(), fds::STATUS_BOARD)));
-    open.extend(pool.wake.as_ref().map(|wake| (wake.as_fd(), fds::WAKE)));
+    open.extend(pool.wake.as_ref().map(|wake| (wake.writer(), fds::WAKE)));
     let pid = spawn::spawn(&Program {
         path: &path,
         args: &arguments(&pool.config.name).map_err(step("arguments"))?,

@@ -33,6 +33,7 @@ mod spec;
 mod start;
 mod supervisor;
 mod systemd;
+mod wake;
 
 use std::path::PathBuf;
 

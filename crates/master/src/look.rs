@@ -36,7 +36,7 @@ impl Supervisor {
         let target = &self.pools[pool];
         if let Some(wake) = &target.wake {
             // Without it the look once a second finds the shortage.
-            let _ = self.poller.watch_again(wake, Source::Wake(pool));
+            let _ = self.poller.watch_again(wake.reader(), Source::Wake(pool));
         }
         if !target.board.header().wake_at(occupied) {
             self.look(pool, Why::Shortage);
@@ -46,7 +46,7 @@ impl Supervisor {
     /// A worker has woken us.
     pub(crate) fn woken(&mut self, pool: PoolId) {
         if let Some(wake) = &self.pools[pool].wake {
-            let _ = wake.read();
+            wake.take();
         }
         self.look(pool, Why::Shortage);
     }

@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use board::scoreboard::Board;
 use config::{Config, Diagnostic, Level, ProcessManager};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use sys::spawn::Rights;
 use sys::{process, users};
 
@@ -19,6 +18,7 @@ use crate::settings::pool_settings;
 use crate::socket::{self, Socket};
 use crate::spec::{self, Surroundings};
 use crate::start::Parts;
+use crate::wake::Wake;
 use crate::{Invocation, access_log};
 
 /// Opens all pools; no socket of ours stays if one fails.
@@ -100,10 +100,9 @@ fn shown_board(pool: &config::Pool, boards: &[(OwnedFd, Board)]) -> Result<Optio
 }
 
 /// A pool with always as many workers needs no waking.
-fn wake(pool: &config::Pool) -> Result<Option<EventFd>, Diagnostic> {
-    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-    let wanted = (pool.pm != ProcessManager::Static).then(|| EventFd::from_flags(flags));
-    wanted.transpose().map_err(|errno| system_error("eventfd", &errno.into()))
+fn wake(pool: &config::Pool) -> Result<Option<Wake>, Diagnostic> {
+    let wanted = (pool.pm != ProcessManager::Static).then(Wake::new);
+    wanted.transpose().map_err(|source| system_error("pipe", &source))
 }
 
 /// What php-fpm says of its event loop: one descriptor for signals, two for each worker whose output is caught.

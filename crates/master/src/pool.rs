@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use board::scoreboard::Board;
-use nix::sys::eventfd::EventFd;
 use sys::process::{Handle, Limit};
 use sys::spawn::Rights;
 use trace::Layout;
@@ -17,6 +16,7 @@ use crate::fork_server::ForkServer;
 use crate::log::printable;
 use crate::slow_log::Tracing;
 use crate::socket::Socket;
+use crate::wake::Wake;
 
 /// One pool.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(crate) struct Pool {
     pub(crate) shown_board: Option<OwnedFd>,
     pub(crate) access_log: Option<File>,
     /// Workers wake us by it; unless there are always as many.
-    pub(crate) wake: Option<EventFd>,
+    pub(crate) wake: Option<Wake>,
     /// The poller knows the listening socket.
     pub(crate) queue_watched: bool,
     /// It has been said that the queue's length cannot be found out.

@@ -218,7 +218,9 @@ fn settle_master(global: &Global, log: &mut Log) -> Result<(), Diagnostic> {
 fn watch_wakes(poller: &Poller, pools: &[Pool]) -> Result<(), Diagnostic> {
     for (id, pool) in pools.iter().enumerate() {
         if let Some(wake) = &pool.wake {
-            poller.watch_once(wake, Source::Wake(id)).map_err(|source| system_error("epoll_ctl", &source))?;
+            poller
+                .watch_once(wake.reader(), Source::Wake(id))
+                .map_err(|source| system_error("epoll_ctl", &source))?;
         }
     }
     Ok(())

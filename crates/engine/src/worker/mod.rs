@@ -157,9 +157,8 @@ impl Place {
     fn occupy(self) {
         self.enter(Stage::Accepted);
         if self.spec.wakes && self.board.header().occupy() {
-            let one = 1_u64.to_ne_bytes();
-            // SAFETY: the descriptor is this process's event counter, the buffer a number for it.
-            unsafe { libc::write(fds::WAKE, one.as_ptr().cast(), one.len()) };
+            // SAFETY: write reads one byte, which the buffer has.
+            unsafe { libc::write(fds::WAKE, b"!".as_ptr().cast(), 1) };
         }
     }
 

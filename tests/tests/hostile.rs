@@ -1,0 +1,37 @@
+//! Pools whose scripts mean harm: whatever they do with what their workers hold, the master goes on.
+
+use cornac_tests::{Server, Setup, Side, Signal};
+
+/// The master answers: a signal is acted on.
+fn expect_master_goes_on(server: &Server) {
+    let text = "error log file re-opened";
+    let before = server.log().matches(text).count();
+    server.signal(Signal::SIGUSR1);
+    server.wait_log_times(text, before + 1);
+}
+
+/// What wakes the master belongs to the workers as well: they write to it, read from it, and change its flags.
+#[test]
+fn who_is_woken_without_end_does_not_wait_for_more() {
+    let script = "<?php
+        $c = FFI::cdef('long read(int, void *, long); long write(int, const void *, long);
+                        int fcntl(int, int, ...);');
+        $blocking = fn($blocking) => $c->fcntl(10, 4, $blocking ? 0 : 04000); // F_SETFL, O_NONBLOCK
+        $bytes = FFI::new('char[4096]');
+        for ($end = microtime(true) + 2; microtime(true) < $end;) {
+            $blocking(false);
+            $c->write(10, $bytes, 1);
+            if ($_GET['read'] ?? false) { $c->read(10, $bytes, 4096); }
+            $blocking(true);
+        }
+        echo 'done';";
+    let dynamic = "pm = dynamic\npm.max_children = 4\npm.start_servers = 2\npm.min_spare_servers = 1\n\
+                   pm.max_spare_servers = 3\nphp_admin_value[ffi.enable] = 1\n";
+    let setup = Setup::new().www(dynamic).pool("other", "").script("wake.php", script);
+    for query in ["", "?read=1"] {
+        let server = Server::start(Side::Subject, &setup);
+        assert_eq!(server.get(&format!("/wake.php{query}")).body(), "done");
+        expect_master_goes_on(&server);
+        server.stop();
+    }
+}
