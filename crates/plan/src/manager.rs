@@ -334,7 +334,9 @@ impl Plan {
         match why {
             Why::Shortage if look.idle.is_empty() => {}
             Why::Shortage => pool.manager.quiet = Some(now + QUIET),
-            Why::Queue if !look.idle.is_empty() || pool.is_short() => {}
+            Why::Queue if pool.is_short() => {}
+            // Whoever is idle takes it; or only says to be idle.
+            Why::Queue if !look.idle.is_empty() => pool.manager.quiet = Some(now + QUIET),
             Why::Queue if pool.own() >= max_children => self.saturated(id, "max_children"),
             Why::Queue => {
                 pool.want(1);
@@ -373,8 +375,7 @@ impl Plan {
         let since = *pool.manager.empty_since.get_or_insert(now);
         if now.duration_since(since) >= timeout {
             pool.manager.empty_since = None;
-            pool.server = Server::Closing;
-            self.actions.push(Action::CloseServer(id));
+            self.close_server(id, now);
         }
     }
 

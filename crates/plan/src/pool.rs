@@ -44,8 +44,10 @@ pub(crate) enum Server {
     Up {
         since: Instant,
     },
-    /// Told to end.
-    Closing,
+    /// Told to end; killed if it takes longer.
+    Closing {
+        deadline: Instant,
+    },
     /// Killed to be started afresh.
     Restarting,
 }
@@ -154,7 +156,7 @@ impl Pool {
     /// When a delay or a limit of this pool's processes ends.
     pub(crate) fn deadline(&self, wants_workers: bool) -> Option<Instant> {
         let server = match self.server {
-            Server::Starting { deadline, .. } => Some(deadline),
+            Server::Starting { deadline, .. } | Server::Closing { deadline } => Some(deadline),
             Server::Down if wants_workers => self.restarts.deadline(),
             _ => None,
         };

@@ -10,6 +10,10 @@ use crate::{Action, Phase, Plan, PoolId, SIGQUIT};
 
 /// How long PHP's start-up may take.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long it may take to shut PHP down.
+const END_LIMIT: Duration = Duration::from_secs(2);
+/// SIGKILL works at once or, on a process stuck in the kernel, not at all: look again after this time.
+const KILLED: Duration = Duration::from_secs(60);
 /// A fork server that lived this long is no crash loop.
 const SETTLED: Duration = Duration::from_secs(10);
 
@@ -17,6 +21,11 @@ impl Plan {
     pub(crate) fn start_server(&mut self, pool: PoolId, now: Instant) {
         self.pools[pool].server = Server::Starting { deadline: now + START_LIMIT, told: false };
         self.actions.push(Action::StartServer(pool));
+    }
+
+    pub(crate) fn close_server(&mut self, pool: PoolId, now: Instant) {
+        self.pools[pool].server = Server::Closing { deadline: now + END_LIMIT };
+        self.actions.push(Action::CloseServer(pool));
     }
 
     pub(crate) fn server_started(&mut self, pool: PoolId, now: Instant) {
@@ -64,7 +73,7 @@ impl Plan {
                 self.fail(false);
             }
             Phase::Normal if matches!(before, Server::Restarting) => self.start_server(pool, now),
-            Phase::Normal if matches!(before, Server::Closing) => {}
+            Phase::Normal if matches!(before, Server::Closing { .. }) => {}
             Phase::Normal => {
                 if matches!(before, Server::Up { since } if now.duration_since(since) >= SETTLED) {
                     self.pools[pool].restarts.succeeded();
@@ -99,7 +108,7 @@ impl Plan {
         self.pools[pool].workers().count()
     }
 
-    /// Restarts that are due, and start-ups that took too long.
+    /// Restarts that are due, starts and ends that took too long.
     pub(crate) fn check_servers(&mut self, now: Instant) {
         for pool in 0..self.pools.len() {
             match self.pools[pool].server {
@@ -110,8 +119,7 @@ impl Plan {
                     }
                 }
                 Server::Starting { deadline, told } if now >= deadline => {
-                    // SIGKILL works at once or, on a process stuck in the kernel, not at all: look again later.
-                    self.pools[pool].server = Server::Starting { deadline: now + START_LIMIT, told: true };
+                    self.pools[pool].server = Server::Starting { deadline: now + KILLED, told: true };
                     self.actions.push(Action::KillServer(pool));
                     if !told {
                         let seconds = START_LIMIT.as_secs();
@@ -124,6 +132,10 @@ impl Plan {
                     if matches!(self.phase, Phase::Starting) {
                         self.fail(false);
                     }
+                }
+                Server::Closing { deadline } if now >= deadline => {
+                    self.pools[pool].server = Server::Closing { deadline: now + KILLED };
+                    self.actions.push(Action::KillServer(pool));
                 }
                 _ => {}
             }

@@ -12,13 +12,11 @@ use std::time::{Duration, Instant};
 use config::Level;
 
 use crate::pool::Server;
-use crate::{Action, Phase, Plan, SIGKILL, SIGQUIT};
+use crate::{Action, Phase, Plan, PoolId, SIGKILL, SIGQUIT};
 
 const SIGTERM: i32 = 15;
 /// Between the second and all further signals.
 const STEP: Duration = Duration::from_secs(1);
-/// How long a fork server may take to shut PHP down.
-const SERVER_LIMIT: Duration = Duration::from_secs(2);
 
 /// Which of php-fpm's three ways to stop the workers; a later one overrides an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +67,7 @@ impl Plan {
         let Phase::Stopping(stop) = &mut self.phase else { return };
         let due = stop.deadline.is_some_and(|deadline| now >= deadline);
         if workers == 0 {
-            self.stop_servers(now, due);
+            self.stop_servers(now);
         } else if due {
             let (signal, wait) = match (stop.last_signal, stop.kind) {
                 (None, Kind::Terminating) => (SIGTERM, self.settings.process_control_timeout),
@@ -109,22 +107,16 @@ impl Plan {
         }
     }
 
-    fn stop_servers(&mut self, now: Instant, due: bool) {
-        let running: Vec<_> =
+    fn stop_servers(&mut self, now: Instant) {
+        let running: Vec<PoolId> =
             (0..self.pools.len()).filter(|id| !matches!(self.pools[*id].server, Server::Down)).collect();
         if running.is_empty() {
             return self.stopped();
         }
         let Phase::Stopping(stop) = &mut self.phase else { return };
-        if !stop.servers_told {
-            (stop.servers_told, stop.deadline) = (true, Some(now + SERVER_LIMIT));
-            for pool in running {
-                self.pools[pool].server = Server::Closing;
-                self.actions.push(Action::CloseServer(pool));
-            }
-        } else if due {
-            stop.deadline = Some(now + STEP);
-            self.actions.extend(running.into_iter().map(Action::KillServer));
+        stop.deadline = None;
+        if !std::mem::replace(&mut stop.servers_told, true) {
+            running.into_iter().for_each(|pool| self.close_server(pool, now));
         }
     }
 

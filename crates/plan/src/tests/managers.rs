@@ -197,6 +197,31 @@ fn a_connection_for_a_closing_fork_server_waits_for_the_next() {
 }
 
 #[test]
+fn a_fork_server_that_does_not_end_keeps_no_connection_waiting() {
+    let mut s = running(ondemand(1));
+    s.look(0, Why::Queue, &[], 0);
+    s.at(1, Event::ServerStarted(0));
+    s.at(2, Event::ForkFailed { pool: 0, slot: 0, cause: "no memory".into() });
+    s.plan.pools[0].wanted = 0;
+    s.look(1000, Why::Tick, &[], 0);
+    assert_eq!(s.look(11_000, Why::Tick, &[], 0), ["close 0"]);
+    assert!(s.look(11_001, Why::Queue, &[], 0).is_empty());
+    assert_eq!(s.at(13_000, Event::DeadlineReached), ["kill 0"]);
+    assert_eq!(s.at(13_001, died(Exit::Signal { number: 9, core: false })), ["start 0"]);
+}
+
+#[test]
+fn an_ondemand_pool_that_only_says_that_somebody_is_idle_keeps_nobody_busy() {
+    let mut s = running(ondemand(2));
+    s.look(0, Why::Queue, &[], 0);
+    s.at(1, Event::ServerStarted(0));
+    s.born(2, 0);
+    assert_eq!(s.look(100, Why::Shortage, &[], 1), ["watch 0"]);
+    assert!(s.look(100, Why::Queue, &[(0, 0)], 0).is_empty());
+    assert_eq!(s.at(110, Event::DeadlineReached), ["arm 0 1"]);
+}
+
+#[test]
 fn an_ondemand_pool_that_cannot_start_tries_again_only_for_a_connection() {
     let mut s = Stage::with(&[ondemand(2)], 0, 0);
     s.at(0, Event::Begin);
