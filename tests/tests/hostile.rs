@@ -1,6 +1,6 @@
 //! Pools whose scripts mean harm: whatever they do with what their workers hold, the master goes on.
 
-use cornac_tests::{Server, Setup, Side, Signal};
+use cornac_tests::{Server, Setup, Side, Signal, skip_unless_root};
 
 /// The master answers: a signal is acted on.
 fn expect_master_goes_on(server: &Server) {
@@ -34,4 +34,28 @@ fn who_is_woken_without_end_does_not_wait_for_more() {
         expect_master_goes_on(&server);
         server.stop();
     }
+}
+
+/// Whoever has the pool's user may stop every process of that user, a fork server that is about to begin as well.
+#[test]
+fn a_fork_server_stopped_at_its_birth_keeps_nobody_waiting() {
+    if skip_unless_root("a fork server stopped at its birth", 1) {
+        return;
+    }
+    let script = "<?php
+        $server = posix_getppid();
+        $master = (int)explode(' ', explode(') ', file_get_contents(\"/proc/$server/stat\"))[1])[1];
+        posix_kill($server, 9);
+        for ($stopped = false, $end = microtime(true) + 3; !$stopped && microtime(true) < $end;) {
+            $children = explode(' ', trim(file_get_contents(\"/proc/$master/task/$master/children\")));
+            foreach (array_diff($children, [getmypid(), $server]) as $child) {
+                $stopped = $stopped || posix_kill((int)$child, 19);
+            }
+        }
+        echo $stopped ? 'done' : 'too late';";
+    let setup = Setup::new().script("stop.php", script);
+    let server = Server::start(Side::Subject, &setup);
+    assert_eq!(server.get("/stop.php").body(), "done");
+    expect_master_goes_on(&server);
+    server.stop();
 }

@@ -62,6 +62,9 @@ impl Supervisor {
         }
         let started = server.and_then(|server| {
             let watched = || -> io::Result<()> {
+                if let Some(last_steps) = &server.last_steps {
+                    self.poller.watch(last_steps, Source::LastSteps(pool))?;
+                }
                 if let Some(channel) = &server.channel {
                     self.poller.watch(channel, Source::Channel(pool))?;
                 }
@@ -179,10 +182,12 @@ impl Supervisor {
 
     /// The start failed: nothing is left running, and nothing of ours stays behind.
     fn fail(&mut self, code: u8) {
-        for pool in &mut self.pools {
-            if let Some(server) = pool.server.take() {
-                let _ = process::signal_child(server.pid, SIGKILL);
-                process::wait_for(server.pid);
+        for pool in 0..self.pools.len() {
+            self.kill_server(pool);
+            if let Some(server) = self.pools[pool].server.take() {
+                if !server.ended {
+                    process::wait_for(server.pid);
+                }
                 server.stderr.finish(server.pid, &mut self.log);
             }
         }

@@ -8,8 +8,10 @@ use config::Level;
 use plan::{Event, Exit, PoolId};
 use sys::channel::{MAX_MESSAGE, Received};
 use sys::process;
+use sys::spawn::LastSteps;
 
 use crate::capture::Stream;
+use crate::fork_server;
 use crate::log::{errno_text, printable};
 use crate::poller::Source;
 use crate::pool::Worker;
@@ -42,6 +44,7 @@ impl Supervisor {
         if let Some(server) = &mut self.pools[pool].server {
             server.ended = true;
         }
+        self.hear_last_steps(pool);
         // No more can be in the channel, unless a descendant of it goes on sending.
         (0..LAST_TURNS).for_each(|_| self.take_reports(pool));
         if let Some(server) = self.pools[pool].server.take() {
@@ -135,6 +138,19 @@ impl Supervisor {
 
 /// Reports of fork servers.
 impl Supervisor {
+    /// A fork server that could not be executed has nothing else to say.
+    pub(crate) fn hear_last_steps(&mut self, pool: PoolId) {
+        let Some(server) = &mut self.pools[pool].server else { return };
+        let Some(outcome) = server.last_steps.as_mut().and_then(LastSteps::outcome) else { return };
+        if let Some(last_steps) = server.last_steps.take() {
+            self.poller.forget(&last_steps);
+        }
+        if let Err(error) = outcome {
+            let reason = fork_server::sentence(&error, &self.pools[pool], &self.engine);
+            self.feed(Event::ServerRefused { pool, reason, configuration: true });
+        }
+    }
+
     pub(crate) fn take_reports(&mut self, pool: PoolId) {
         let mut buffer = vec![0; MAX_MESSAGE];
         for _ in 0..MOST_REPORTS {

@@ -13,7 +13,7 @@ use board::message::{TASK_VARIABLE, fds};
 use config::CoreLimit;
 use sys::channel::Channel;
 use sys::process::Limit;
-use sys::spawn::{self, LIMIT_CORE, LIMIT_FILES, Program, SpawnError};
+use sys::spawn::{self, LIMIT_CORE, LIMIT_FILES, LastSteps, Program, SpawnError, Spawned};
 
 use crate::capture::{self, Capture, Style};
 use crate::log::errno_text;
@@ -24,6 +24,8 @@ use crate::{inheritance, php, reload};
 #[derive(Debug)]
 pub(crate) struct ForkServer {
     pub(crate) pid: u32,
+    /// How it comes to its executable, until that is known.
+    pub(crate) last_steps: Option<LastSteps>,
     /// Closed to make it end.
     pub(crate) channel: Option<Channel>,
     /// What PHP's start-up says besides its reports.
@@ -77,7 +79,7 @@ fn attempt(
     open.extend(pool.access_log.as_ref().map(|log| (log.as_fd(), fds::ACCESS_LOG)));
     open.extend(pool.shown_board.as_ref().map(|board| (board.as_fd(), fds::STATUS_BOARD)));
     open.extend(pool.wake.as_ref().map(|wake| (wake.writer(), fds::WAKE)));
-    let pid = spawn::spawn(&Program {
+    let Spawned { pid, last_steps } = spawn::spawn(&Program {
         path: &path,
         args: &arguments(&pool.config.name).map_err(step("arguments"))?,
         env: &environment(&preloaded(engine), "pool").map_err(step("environment"))?,
@@ -90,10 +92,12 @@ fn attempt(
         reads: Some(fds::ENGINE),
     })?;
     let style = Style { speaker: format!("[pool {}] fork server", pool.name), decorated: true };
-    Ok(ForkServer { pid, channel: Some(ours), stderr: Capture::new(style, None, reader), ended: false })
+    let stderr = Capture::new(style, None, reader);
+    Ok(ForkServer { pid, last_steps: Some(last_steps), channel: Some(ours), stderr, ended: false })
 }
 
-fn sentence(SpawnError { step, source }: &SpawnError, pool: &Pool, engine: &Path) -> String {
+/// Why the pool's fork server could not be executed.
+pub(crate) fn sentence(SpawnError { step, source }: &SpawnError, pool: &Pool, engine: &Path) -> String {
     let cause = errno_text(source);
     let limit = |name: &str, call: &str, value: i32| {
         let advice = format!("Please check your system limits or decrease {name}");

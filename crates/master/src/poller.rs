@@ -14,6 +14,8 @@ use crate::capture::Stream;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Signals,
+    /// A fork server has come to its executable, or has failed to.
+    LastSteps(PoolId),
     Channel(PoolId),
     ServerOutput(PoolId),
     WorkerOutput(PoolId, u32, Stream),
@@ -34,6 +36,7 @@ impl Source {
             Source::WorkerOutput(pool, slot, Stream::Stderr) => (4, pool, slot),
             Source::Wake(pool) => (5, pool, 0),
             Source::Queue(pool) => (6, pool, 0),
+            Source::LastSteps(pool) => (7, pool, 0),
         };
         kind << 56 | (pool as u64 & 0xff_ffff) << 32 | u64::from(slot)
     }
@@ -47,7 +50,8 @@ impl Source {
             3 => Source::WorkerOutput(pool, slot, Stream::Stdout),
             4 => Source::WorkerOutput(pool, slot, Stream::Stderr),
             5 => Source::Wake(pool),
-            _ => Source::Queue(pool),
+            6 => Source::Queue(pool),
+            _ => Source::LastSteps(pool),
         }
     }
 }
@@ -114,6 +118,7 @@ mod tests {
             Source::WorkerOutput(0, 0, Stream::Stderr),
             Source::Wake(1),
             Source::Queue(0),
+            Source::LastSteps(9),
         ] {
             assert_eq!(Source::from_token(source.token()), source);
         }

@@ -106,6 +106,7 @@ impl Supervisor {
     fn handle(&mut self, source: Source) {
         match source {
             Source::Signals => {}
+            Source::LastSteps(pool) => self.hear_last_steps(pool),
             Source::Channel(pool) => self.take_reports(pool),
             Source::ServerOutput(pool) => self.drain_server(pool),
             Source::WorkerOutput(pool, slot, stream) => self.drain_worker(pool, slot, stream),

@@ -1,5 +1,8 @@
 //! Fork and exec of a program with its own rights, limits and descriptors. The steps are a list with names; the one
 //! that fails is reported to the parent, with its error, through a pipe that a successful exec closes.
+//!
+//! The parent waits for the child as long as that has the parent's rights. From then on whoever has the child's may stop
+//! it, so how the rest went is told later.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -60,6 +63,39 @@ pub struct SpawnError {
     pub source: io::Error,
 }
 
+/// A child on its way to the program.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Its process id.
+    pub pid: u32,
+    /// How its last steps go.
+    pub last_steps: LastSteps,
+}
+
+/// The steps that are taken with the program's own rights. Readable once there is an outcome.
+#[derive(Debug)]
+pub struct LastSteps(File);
+
+impl LastSteps {
+    /// `None` while the child is on its way. Success is also told of one that was killed on it. To be asked until it
+    /// has told once.
+    pub fn outcome(&mut self) -> Option<Result<(), SpawnError>> {
+        let mut report = [0; REPORT];
+        match self.0.read(&mut report) {
+            Ok(0) => Some(Ok(())),
+            Ok(_) => Some(Err(failure(report))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(source) => Some(Err(SpawnError { step: "pipe", source })),
+        }
+    }
+}
+
+impl AsFd for LastSteps {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 type Step = (&'static str, fn(&Program<'_>) -> io::Result<()>);
 
 /// Name of the step that sets RLIMIT_NOFILE.
@@ -71,6 +107,9 @@ pub const LIMIT_CORE: &str = "setrlimit(RLIMIT_CORE)";
 /// Name of the step that looks whether `reads` is readable.
 pub const READS: &str = "faccessat2";
 
+/// Where the program's rights are taken on.
+const RIGHTS: &str = "rights";
+
 /// In this order: placing the descriptors takes high numbers, which the limit would forbid; limits and priority need
 /// root; rights go last.
 const STEPS: [Step; 8] = [
@@ -79,7 +118,7 @@ const STEPS: [Step; 8] = [
     (LIMIT_CORE, |program| program.core.map_or(Ok(()), limit_core)),
     ("setpriority", |program| program.nice.map_or(Ok(()), set_priority)),
     ("signals", |_| signals::reset_all()),
-    ("rights", |program| program.rights.map_or(Ok(()), take_rights)),
+    (RIGHTS, |program| program.rights.map_or(Ok(()), take_rights)),
     (READS, |program| program.reads.map_or(Ok(()), check_readable)),
     ("execve", |program| match execve(program.path, program.args, program.env)? {}),
 ];
@@ -87,8 +126,13 @@ const STEPS: [Step; 8] = [
 /// First number above all that a program may be given.
 const ABOVE_TARGETS: RawFd = 11;
 
-/// Starts the program and returns its process id once exec has succeeded. The calling process must have one thread.
-pub fn spawn(program: &Program<'_>) -> Result<u32, SpawnError> {
+/// What the child writes: the index of the step that failed, and its error.
+const REPORT: usize = 5;
+/// In place of an index: only the last steps are left.
+const NEARLY: u8 = u8::MAX;
+
+/// Starts the program; fails for a step that is taken with our rights. The calling process must have one thread.
+pub fn spawn(program: &Program<'_>) -> Result<Spawned, SpawnError> {
     let failed = |step, errno: Errno| SpawnError { step, source: errno.into() };
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed("pipe", errno))?;
     // SAFETY: this process has one thread, so the child may use everything the parent could; it never returns.
@@ -96,25 +140,40 @@ pub fn spawn(program: &Program<'_>) -> Result<u32, SpawnError> {
         ForkResult::Child => child(program, writer),
         ForkResult::Parent { child } => {
             drop(writer);
-            let mut report = Vec::new();
-            let read = File::from(reader).take(5).read_to_end(&mut report);
-            let [step, errno @ ..] = report.as_slice() else {
-                return read
-                    .map(|_| child.as_raw() as u32)
-                    .map_err(|source| SpawnError { step: "pipe", source });
-            };
-            let _ = nix::sys::wait::waitpid(child, None);
-            let errno = errno.try_into().map_or(0, i32::from_ne_bytes);
-            let step = STEPS.get(usize::from(*step)).map_or("?", |step| step.0);
-            Err(SpawnError { step, source: io::Error::from_raw_os_error(errno) })
+            first_steps(reader)
+                .map(|last_steps| Spawned { pid: child.as_raw() as u32, last_steps })
+                .inspect_err(|_| {
+                    let _ = nix::sys::wait::waitpid(child, None);
+                })
         }
     }
+}
+
+/// Waits for the end of the steps that the child takes with our rights.
+fn first_steps(reader: OwnedFd) -> Result<LastSteps, SpawnError> {
+    let lost = |source| SpawnError { step: "pipe", source };
+    let (mut reader, mut report) = (File::from(reader), [NEARLY; REPORT]);
+    reader.read_exact(&mut report[..1]).map_err(lost)?;
+    if report[0] != NEARLY {
+        reader.read_exact(&mut report[1..]).map_err(lost)?;
+        return Err(failure(report));
+    }
+    fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| lost(errno.into()))?;
+    Ok(LastSteps(reader))
+}
+
+fn failure([step, errno @ ..]: [u8; REPORT]) -> SpawnError {
+    let step = STEPS.get(usize::from(step)).map_or("?", |step| step.0);
+    SpawnError { step, source: io::Error::from_raw_os_error(i32::from_ne_bytes(errno)) }
 }
 
 fn child(program: &Program<'_>, report: OwnedFd) -> ! {
     // A copy above the targets, so that placing them cannot overwrite it.
     let mut report = above_targets(report.as_fd()).map_or(File::from(report), File::from);
-    for (index, (_, step)) in (0u8..).zip(STEPS) {
+    for (index, (name, step)) in (0u8..).zip(STEPS) {
+        if name == RIGHTS {
+            let _ = report.write_all(&[NEARLY]);
+        }
         if let Err(error) = step(program) {
             let errno = error.raw_os_error().unwrap_or(0);
             let _ = report.write_all(&[&[index][..], &errno.to_ne_bytes()].concat());
@@ -229,13 +288,28 @@ mod tests {
         }
     }
 
+    fn end_of(spawned: &mut Spawned) -> Result<(), SpawnError> {
+        loop {
+            match spawned.last_steps.outcome() {
+                Some(outcome) => return outcome,
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+
+    fn started(program: &Program<'_>) -> u32 {
+        let mut spawned = spawn(program).unwrap();
+        end_of(&mut spawned).unwrap();
+        spawned.pid
+    }
+
     /// Runs a shell script whose output is what it writes to descriptor 5.
     fn output(script: &str, rights: Option<&Rights>) -> String {
         let (mut reader, writer) = io::pipe().unwrap();
         let fds = [(writer.as_fd(), 5)];
         let args = strings(&["title", "-c", script]);
         let program = Program { rights, ..program(&args, writer.as_fd(), &fds) };
-        let pid = spawn(&program).unwrap();
+        let pid = started(&program);
         drop(writer);
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
@@ -268,7 +342,7 @@ mod tests {
             let fds: Vec<_> = (3..ABOVE_TARGETS).map(|number| (writer.as_fd(), number)).collect();
             let script = "for n in 3 4 5 6 7 8 9 10; do [ -e /proc/$$/fd/$n ] && echo -n \"$n \" >&5; done";
             let args = strings(&["title", "-c", script]);
-            let pid = spawn(&program(&args, writer.as_fd(), &fds)).unwrap();
+            let pid = started(&program(&args, writer.as_fd(), &fds));
             drop(writer);
             let mut text = String::new();
             reader.read_to_string(&mut text).unwrap();
@@ -284,7 +358,7 @@ mod tests {
         let fds = [(writer.as_fd(), 5)];
         let args = strings(&["title", "-c", "ulimit -n >&5"]);
         let program = Program { files: Some(Limit::To(20)), ..program(&args, writer.as_fd(), &fds) };
-        let pid = spawn(&program).unwrap();
+        let pid = started(&program);
         drop(writer);
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
@@ -297,7 +371,9 @@ mod tests {
         let args = strings(&["x"]);
         let stderr = io::stderr();
         let missing = Program { path: c"/no/such/program", ..program(&args, stderr.as_fd(), &[]) };
-        let error = spawn(&missing).unwrap_err();
+        let mut spawned = spawn(&missing).unwrap();
+        let error = end_of(&mut spawned).unwrap_err();
+        crate::process::wait_for(spawned.pid);
         assert_eq!((error.step, error.source.raw_os_error()), ("execve", Some(libc::ENOENT)));
     }
 
