@@ -85,6 +85,21 @@ fn executables_that_cannot_be_run_are_named() {
     }
 }
 
+/// The last step before PHP begins is taken with the pool's rights.
+#[test]
+fn an_executable_of_root_alone_is_named() {
+    if same_on_both_sides() || skip_unless_root("an executable of root alone", 1) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("folder");
+    let program = folder.path().join("php");
+    fs::copy("/usr/bin/php8.2", &program).expect("own folder");
+    let program = program.display();
+    let output = until_exit(Side::Subject, &Setup::new().www(&format!("php.binary = {program}")));
+    let line = format!("ERROR: [pool www] cannot start {program}: execve: Permission denied (13)");
+    assert!(output.starts_with("exit: 78\n") && output.contains(&line), "{output}");
+}
+
 /// PHP would start without its php.ini, and nobody would notice.
 #[test]
 fn a_php_ini_that_only_root_can_read() {
