@@ -94,6 +94,7 @@ fn an_executable_of_root_alone_is_named() {
     let folder = tempfile::tempdir().expect("folder");
     let program = folder.path().join("php");
     fs::copy("/usr/bin/php8.2", &program).expect("own folder");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).expect("for root alone");
     let program = program.display();
     let output = until_exit(Side::Subject, &Setup::new().www(&format!("php.binary = {program}")));
     let line = format!("ERROR: [pool www] cannot start {program}: execve: Permission denied (13)");
