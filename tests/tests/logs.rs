@@ -517,3 +517,28 @@ fn lines_of_the_master_are_cut() {
     }
     runs.finish();
 }
+
+/// Bug GH-9754: whoever waits for the end of the launcher's output must not wait for the master.
+#[test]
+fn the_background_does_not_hold_the_launchers_stderr() {
+    compare_runs("daemonize", None, |side| {
+        let server = Server::start(side, &plain().daemon());
+        server.wait_exit();
+        let stderr = server.dir().join("stderr");
+        let holds = || {
+            server.processes().iter().any(|process| {
+                let fds =
+                    std::fs::read_dir(format!("/proc/{}/fd", process.pid)).into_iter().flatten().flatten();
+                fds.into_iter().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|link| link == stderr))
+            })
+        };
+        let first = holds();
+        server.signal(Signal::SIGUSR1);
+        server.wait_log("re-opened");
+        server.signal(Signal::SIGUSR2);
+        server.wait_ready_times(2);
+        let then = holds();
+        server.stop();
+        format!("{first} {then}")
+    });
+}

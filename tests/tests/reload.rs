@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cornac_tests::binary::same_on_both_sides;
 use cornac_tests::compare::mask;
+use cornac_tests::processes::Process;
 use cornac_tests::scene::{begun, slow, traces};
 use cornac_tests::{Client, Pair, Request, Server, Setup, Side, compare_runs, skip_unless_root, wait};
 use nix::sys::signal::Signal;
@@ -575,5 +576,37 @@ fn a_mark_that_came_by_inheritance() {
         assert_eq!(answers(&server, &["www"]), "www: www 14\n", "{mark}");
         server.stop();
         assert!(!server.socket("www").exists());
+    }
+}
+
+#[test]
+fn descriptors_and_title_stay_the_same() {
+    if same_on_both_sides() {
+        return;
+    }
+    for setup in [
+        named(),
+        named().daemon(),
+        named().pool("b", "listen = 127.0.0.1:{port}\ncatch_workers_output = yes"),
+    ] {
+        let server = Server::start(Side::Subject, &setup);
+        let open = |pid: i32| std::fs::read_dir(format!("/proc/{pid}/fd")).expect("own child").count();
+        let facts = || {
+            assert!(server.get("/x.php").body().starts_with("www"));
+            let fork_server = |process: &&Process| process.title().starts_with("php-fpm: fork server");
+            let processes = server.processes();
+            let below: Vec<usize> =
+                processes.iter().filter(fork_server).map(|process| open(process.pid)).collect();
+            let mut titles: Vec<String> = processes.iter().map(|process| process.title()).collect();
+            titles.sort_unstable();
+            (open(server.master()), below, titles)
+        };
+        reload(&server);
+        let before = facts();
+        for times in 3..6 {
+            reload_again(&server, times);
+        }
+        assert_eq!(facts(), before);
+        server.stop();
     }
 }
