@@ -5,7 +5,7 @@ use cornac_tests::{Pair, Request, Runs, Server, Setup, compare_runs, wait};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
-const NAP: &str = "<?php usleep(2500000); echo 'slept';";
+const NAP: &str = "<?php touch(dirname(__DIR__) . '/tmp/begun'); usleep(2500000); echo 'slept';";
 
 /// The masked lines with these words, each once, sorted: how often a worker is told to end, and in which order two of
 /// them are, is a matter of chance.
@@ -168,6 +168,7 @@ fn a_worker_that_does_not_end_is_told_again() {
         let server = Server::start(side, &setup);
         let mut client = server.connect();
         client.write(&Request::get(&server, "/nap.php").encode()).expect("sent");
+        wait::until(|| server.dir().join("tmp/begun").exists().then_some(())).expect("the script begins");
         let worker = server.workers("www")[0];
         worker.signal(Signal::SIGSTOP);
         server.wait_log_times("execution timed out", 3);

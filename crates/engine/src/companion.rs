@@ -14,8 +14,11 @@ use trace::{Memory, Piece};
 
 use crate::php;
 
-/// How long a backtrace may take through a companion.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How long a backtrace may take through a companion, and how much longer for each frame that is asked for. It takes a
+/// thousandth of that, unless everybody waits for a CPU.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE_PER_FRAME: Duration = Duration::from_micros(500);
+const MOST_FRAMES: u32 = 4_000;
 /// Descriptors a fork server needs for other things.
 const SPARE: u64 = 32;
 
@@ -49,8 +52,8 @@ impl Companion {
     }
 
     /// The worker's memory, for one backtrace.
-    pub(crate) fn memory(&self) -> impl Memory {
-        let deadline = Instant::now() + PATIENCE;
+    pub(crate) fn memory(&self, depth: u32) -> impl Memory {
+        let deadline = Instant::now() + PATIENCE + PATIENCE_PER_FRAME * depth.min(MOST_FRAMES);
         move |pieces: &[Piece], into: &mut Vec<u8>| self.read(pieces, into, deadline)
     }
 

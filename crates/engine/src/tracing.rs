@@ -114,7 +114,7 @@ pub(crate) fn take(
             let read = |pieces: &[Piece], into: &mut Vec<u8>| memory::read(pid, pieces, into);
             walk(&read, &layout, depth)
         }
-        (Reader::Companion, Some(companion)) => walk(&companion.memory(), &layout, depth),
+        (Reader::Companion, Some(companion)) => walk(&companion.memory(depth), &layout, depth),
         _ => Err(Errno::EPERM.into()),
     }?;
     Ok(if place.runs(request) { trace } else { Trace::default() })

@@ -8,8 +8,6 @@ use crate::{Memory, Piece};
 
 const EFAULT: i32 = 14;
 const PAGE: u64 = 4096;
-/// Divides a page, so that all of a block is there if one byte is.
-const BLOCK: u64 = 512;
 /// Pieces so near to each other are read as one: frames lie side by side, and are to be read at one time.
 const NEAR: u64 = 512;
 /// Most ranges and bytes of one `Memory::read`.
@@ -22,7 +20,7 @@ pub(crate) struct Pieces<'a, M> {
     memory: &'a M,
     known: BTreeMap<u64, Known>,
     /// What this walk has read, by address.
-    blocks: BTreeMap<u64, Vec<u8>>,
+    pages: BTreeMap<u64, Vec<u8>>,
     /// An error that is no wrong address.
     failure: Option<io::Error>,
     frozen: bool,
@@ -45,7 +43,7 @@ impl<'a, M: Memory> Pieces<'a, M> {
         Pieces {
             memory,
             known: BTreeMap::new(),
-            blocks: BTreeMap::new(),
+            pages: BTreeMap::new(),
             failure: None,
             frozen: false,
             budget,
@@ -121,7 +119,7 @@ impl<'a, M: Memory> Pieces<'a, M> {
         Ok(text)
     }
 
-    /// Reads what is not known yet, a block at a time: frames lie side by side, and a system call costs more than bytes.
+    /// Reads what is not known yet, a page at a time: frames lie side by side, and a system call costs more than bytes.
     fn fetch(&mut self, address: u64, length: usize) -> Result<Vec<u8>, Nonsense> {
         if self.frozen || address < PAGE || address.checked_add(PAGE).is_none() {
             return Err(Nonsense);
@@ -129,32 +127,32 @@ impl<'a, M: Memory> Pieces<'a, M> {
         let (mut bytes, end) = (Vec::with_capacity(length), address + length as u64);
         let mut at = address;
         while at < end {
-            let start = at - at % BLOCK;
-            let stop = end.min(start + BLOCK);
-            let block = self.block(start)?;
-            bytes.extend_from_slice(&block[(at - start) as usize..(stop - start) as usize]);
+            let start = at - at % PAGE;
+            let stop = end.min(start + PAGE);
+            let page = self.page(start)?;
+            bytes.extend_from_slice(&page[(at - start) as usize..(stop - start) as usize]);
             at = stop;
         }
         Ok(bytes)
     }
 
-    fn block(&mut self, start: u64) -> Result<&[u8], Nonsense> {
+    fn page(&mut self, start: u64) -> Result<&[u8], Nonsense> {
         if self.failure.is_some() {
             return Err(Nonsense);
         }
-        if !self.blocks.contains_key(&start) {
-            let mut block = Vec::with_capacity(BLOCK as usize);
-            match self.memory.read(&[(start, BLOCK as usize)], &mut block) {
-                Ok(()) if block.len() == BLOCK as usize => {}
+        if !self.pages.contains_key(&start) {
+            let mut page = Vec::with_capacity(PAGE as usize);
+            match self.memory.read(&[(start, PAGE as usize)], &mut page) {
+                Ok(()) if page.len() == PAGE as usize => {}
                 Ok(()) => return Err(Nonsense),
                 Err(error) => {
                     self.failure = Some(error).filter(|error| error.raw_os_error() != Some(EFAULT));
                     return Err(Nonsense);
                 }
             }
-            self.blocks.insert(start, block);
+            self.pages.insert(start, page);
         }
-        Ok(&self.blocks[&start])
+        Ok(&self.pages[&start])
     }
 
     /// Reads all pieces again. Whether one has changed that was used since the last time: the others are of another
@@ -163,7 +161,7 @@ impl<'a, M: Memory> Pieces<'a, M> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        self.blocks.clear();
+        self.pages.clear();
         if self.known.len() > MOST_KNOWN {
             self.known.retain(|_, known| known.used);
         }

@@ -109,7 +109,7 @@ fn nothing_of_a_companion_is_left() {
     server.stop();
 }
 
-const NAP: &str = "<?php usleep(2400000); echo 'slept';";
+const NAP: &str = "<?php touch(dirname(__DIR__) . '/tmp/begun'); usleep(2400000); echo 'slept';";
 
 /// A companion stops with its worker. What it answers later is not taken for an answer to the next question.
 #[test]
@@ -120,6 +120,7 @@ fn a_worker_that_was_stopped_is_read_again() {
     let server = Server::start(Side::Subject, &setup().script("nap.php", NAP));
     let mut client = server.connect();
     client.write(&Request::get(&server, "/nap.php").encode()).expect("sent");
+    wait::until(|| server.dir().join("tmp/begun").exists().then_some(())).expect("the script begins");
     let worker = server.workers("www")[0];
     worker.signal(Signal::SIGSTOP);
     server.wait_log("failed to read the memory of child");

@@ -20,7 +20,7 @@ const NAP: &str = "<?php function nap() { usleep(2600000); }\n";
 /// All scenes, with so many workers that they run at the same time.
 fn gallery() -> Setup {
     let count = SCENES.len() + CALLLESS.len();
-    let setup = Setup::new().www(&format!("{LOG}\nrequest_terminate_timeout = 3\npm.max_children = {count}"));
+    let setup = Setup::new().www(&format!("{LOG}\nrequest_terminate_timeout = 6\npm.max_children = {count}"));
     let setup = SCENES
         .iter()
         .chain(&CALLLESS)
@@ -102,16 +102,25 @@ fn whoever_may_read_the_workers() {
         ("companion", gallery().wrapped(&WITHOUT_PTRACE), "2"),
         ("ordinary user", gallery().unprivileged(), "1"),
     ];
-    let reference = seen(Side::Reference, &gallery());
-    for (name, setup, tasks) in ways {
-        let server = Server::start(Side::Subject, &setup);
-        let worker = server.workers("www")[0];
-        assert_eq!(worker.status_line("Threads").as_deref(), Some(tasks), "{name}");
-        let text = slow_requests(&server);
-        let ignored = |line: &&str| !line.contains("directive is ignored");
-        let text = text.lines().filter(ignored).collect::<Vec<_>>().join("\n");
+    let (reference, texts) = std::thread::scope(|scope| {
+        let reference = scope.spawn(|| seen(Side::Reference, &gallery()));
+        let texts =
+            ways.map(|(name, setup, tasks)| scope.spawn(move || (name, read_by(name, &setup, tasks))));
+        let texts = texts.map(|thread| thread.join().expect("a text"));
+        (reference.join().expect("php-fpm's text"), texts)
+    });
+    for (name, text) in texts {
         assert_eq!(difference(&reference, &text), None, "{name}");
     }
+}
+
+fn read_by(name: &str, setup: &Setup, tasks: &str) -> String {
+    let server = Server::start(Side::Subject, setup);
+    let worker = server.workers("www")[0];
+    assert_eq!(worker.status_line("Threads").as_deref(), Some(tasks), "{name}");
+    let text = slow_requests(&server);
+    let ignored = |line: &&str| !line.contains("directive is ignored");
+    text.lines().filter(ignored).collect::<Vec<_>>().join("\n")
 }
 
 /// Names of any length, traces of any depth.
@@ -119,9 +128,9 @@ fn whoever_may_read_the_workers() {
 fn large_traces() {
     let name = "n".repeat(1100);
     let code = format!("{NAP}function {name}($n) {{\n return $n ? {name}($n - 1) : nap(); }}\n{name}(5);");
-    let deep = format!("{NAP}function r($n) {{\n return $n ? r($n - 1) : nap(); }}\nr(4500);");
+    let deep = format!("{NAP}function r($n) {{\n return $n ? r($n - 1) : nap(); }}\nr(2500);");
     let setup = Setup::new()
-        .www(&format!("{LOG}\nrequest_slowlog_trace_depth = 4000\npm.max_children = 2"))
+        .www(&format!("{LOG}\nrequest_slowlog_trace_depth = 2000\npm.max_children = 2"))
         .script("name.php", &code)
         .script("deep.php", &deep);
     let seen = |side, setup: &Setup| {
