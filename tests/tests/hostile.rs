@@ -1,6 +1,7 @@
 //! Pools whose scripts mean harm: whatever they do with what their workers hold, the master goes on.
 
 use cornac_tests::{Server, Setup, Side, Signal, skip_unless_root};
+use nix::sys::stat::Mode;
 
 /// The master answers: a signal is acted on.
 fn expect_master_goes_on(server: &Server) {
@@ -56,6 +57,23 @@ fn a_fork_server_stopped_at_its_birth_keeps_nobody_waiting() {
     let setup = Setup::new().script("stop.php", script);
     let server = Server::start(Side::Subject, &setup);
     assert_eq!(server.get("/stop.php").body(), "done");
+    expect_master_goes_on(&server);
+    server.stop();
+}
+
+/// The folder of a log may be the pool's user's.
+#[test]
+fn logs_that_nobody_reads_keep_nobody_waiting() {
+    let lines = "access.log = {dir}/access.log\nslowlog = {dir}/slow.log\nrequest_slowlog_timeout = 1\n";
+    let setup = Setup::new().www(lines).script("slow.php", "<?php usleep(1500000); echo 'done';");
+    let server = Server::start(Side::Subject, &setup);
+    for name in ["access.log", "slow.log"] {
+        let _ = std::fs::remove_file(server.dir().join(name));
+        nix::unistd::mkfifo(&server.dir().join(name), Mode::S_IRWXU).expect("own folder");
+    }
+    (0..2).for_each(|_| expect_master_goes_on(&server));
+    assert_eq!(server.get("/slow.php").body(), "done");
+    server.wait_log("finished trace of");
     expect_master_goes_on(&server);
     server.stop();
 }

@@ -8,14 +8,15 @@ use config::{Diagnostic, Level};
 use plan::Event;
 
 use crate::load::system_error;
-use crate::log::{Log, errno_text, open_file};
+use crate::log::{Log, errno_text};
+use crate::log_file;
 use crate::supervisor::Supervisor;
 
 /// Opens the pool's access log, if it has one.
 pub(crate) fn open(pool: &config::Pool, log: &mut Log) -> Result<Option<File>, Diagnostic> {
     let Some(path) = &pool.access_log else { return Ok(None) };
     let shown = path.display();
-    let opened = open_file(path)
+    let opened = log_file::open(path)
         .map_err(|source| system_error(format!("failed to open access log ({shown})"), &source))?;
     log.write(Level::Debug, format!("open access log ({shown})"));
     Ok(Some(opened))

@@ -240,7 +240,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         let mut log = Log::default();
-        log.use_file(crate::log::open_file(&path).unwrap(), &path);
+        log.use_file(crate::log_file::open(&path).unwrap(), &path);
         let (err, mut to_err) = pipe().unwrap();
         let mut capture = Capture::new(Style { speaker: String::new(), decorated: false }, None, err);
         capture.hold();
@@ -260,7 +260,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         let mut log = Log::default();
-        log.use_file(crate::log::open_file(&path).unwrap(), &path);
+        log.use_file(crate::log_file::open(&path).unwrap(), &path);
         let ((out, mut to_out), (err, mut to_err)) = (pipe().unwrap(), pipe().unwrap());
         let style = Style { speaker: "[pool a] child".into(), decorated: true };
         let mut capture = Capture::new(style, Some(out), err);

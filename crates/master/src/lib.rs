@@ -18,6 +18,7 @@ mod identity;
 mod inheritance;
 mod load;
 mod log;
+mod log_file;
 mod look;
 mod open;
 pub mod php;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use config::{Config, GlobError, Host, Level, LogKind, System};
 use sys::syslog::Syslog;
 
-use crate::log::{Log, errno_text, open_file};
+use crate::log::{Log, errno_text};
+use crate::log_file;
 use crate::{Invocation, exit_code, identity, start};
 
 /// The machine, with logs that are really opened. The error log is kept, the others are only created.
@@ -48,7 +49,7 @@ impl Host for LogOpener {
     }
 
     fn open_log(&self, kind: LogKind, _pool: Option<&[u8]>, path: &Path) -> io::Result<()> {
-        let file = open_file(path)?;
+        let file = log_file::open(path)?;
         if kind == LogKind::Error {
             *self.error_log.borrow_mut() = Some((file, path.to_path_buf()));
         }

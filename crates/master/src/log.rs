@@ -5,7 +5,6 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +13,7 @@ use config::{Diagnostic, Level};
 use jiff::Zoned;
 use sys::syslog::Syslog;
 
-use crate::load;
+use crate::{load, log_file};
 
 /// php-fpm formats a line in this many bytes, and only what does not fit there is cut to `log_limit`.
 const BUFFER: usize = 2048;
@@ -58,18 +57,6 @@ impl Default for Log {
         }
     }
 }
-
-/// Opens a log file as php-fpm does: append, mode 0600 when it is new. Our own stderr is written to as it is where it
-/// cannot be opened: it may be a socket, or the terminal or pipe of another user.
-pub(crate) fn open_file(path: &Path) -> io::Result<File> {
-    let opened = File::options().append(true).create(true).mode(0o600).open(path);
-    opened.or_else(|error| match STDERR_NAMES.iter().any(|name| path == Path::new(name)) {
-        true => Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
-        false => Err(error),
-    })
-}
-
-const STDERR_NAMES: [&str; 3] = ["/proc/self/fd/2", "/dev/stderr", "/dev/fd/2"];
 
 impl Log {
     /// Lines below `level` vanish; `limit` is `log_limit`, at least 512.
@@ -125,7 +112,7 @@ impl Log {
     /// Opens the log file again under its name, after somebody has moved it away.
     pub(crate) fn reopen(&mut self) -> Result<(), Diagnostic> {
         let Target::File { file, path } = &mut self.target else { return Ok(()) };
-        *file = open_file(path).map_err(|error| load::error(cannot_open(path, &error)))?;
+        *file = log_file::open(path).map_err(|error| load::error(cannot_open(path, &error)))?;
         Ok(())
     }
 
@@ -308,7 +295,7 @@ mod tests {
     fn log_to(path: &Path, level: Level, limit: usize) -> Log {
         let mut log = Log::default();
         log.configure(level, limit);
-        log.use_file(open_file(path).unwrap(), path);
+        log.use_file(log_file::open(path).unwrap(), path);
         log.announced = true;
         log.to_stderr = false;
         log
@@ -370,7 +357,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
         let mut log = Log::default();
-        log.use_file(open_file(&path).unwrap(), &path);
+        log.use_file(log_file::open(&path).unwrap(), &path);
         std::fs::rename(&path, &moved).unwrap();
         log.reopen().unwrap();
         log.write(Level::Debug, "below the level");

@@ -2,22 +2,19 @@
 //! php-fpm's format. The file is opened for each entry, so that it may be moved away at any time.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 
 use board::message::{Order, encode};
 use config::Level;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use plan::PoolId;
 use sys::memory;
 use trace::{Layout, Piece, Trace, slow_log_entry};
 
 use crate::heartbeat::limits;
 use crate::log::errno_text;
+use crate::log_file;
 use crate::pool::Pool;
 use crate::supervisor::Supervisor;
 
@@ -115,7 +112,7 @@ impl Supervisor {
         let complaint = match (trace, &pool.config.slowlog) {
             (Ok(trace), Some(path)) => {
                 let entry = slow_log_entry(&self.log.stamp(), &pool.name, pid, &trace);
-                append(path, &entry).map_err(|error| {
+                log_file::append(path, &entry).map_err(|error| {
                     format!("unable to open slowlog ({}): {}", path.display(), errno_text(&error))
                 })
             }
@@ -147,40 +144,4 @@ fn read(pool: &Pool, slot: u32, pid: u32, request: u64) -> io::Result<Trace> {
 
 fn depth(pool: &Pool) -> usize {
     usize::try_from(pool.config.request_slowlog_trace_depth).unwrap_or(0)
-}
-
-/// Appends in one piece. Opened for reading too, and without waiting: a FIFO without a reader must not hold us up.
-fn append(path: &Path, entry: &[u8]) -> io::Result<()> {
-    let mut options = File::options();
-    options.read(true).append(true).create(true).mode(0o600).custom_flags(OFlag::O_NONBLOCK.bits());
-    // A file system that is full is no reason to stop serving.
-    options.open(path).map(|mut file| drop(file.write_all(entry)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn entries_follow_each_other_and_the_files_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, moved) = (folder.path().join("slow.log"), folder.path().join("slow.log.1"));
-        append(&path, b"one\n").unwrap();
-        append(&path, b"two\n").unwrap();
-        std::fs::rename(&path, &moved).unwrap();
-        append(&path, b"three\n").unwrap();
-        assert_eq!(std::fs::read(&moved).unwrap(), b"one\ntwo\n");
-        assert_eq!(std::fs::read(&path).unwrap(), b"three\n");
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(append(&folder.path().join("no/where"), b"x").is_err());
-    }
-
-    #[test]
-    fn a_fifo_without_a_reader_holds_nobody_up() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("fifo");
-        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        append(&path, &[b'x'; 1 << 20]).unwrap();
-    }
 }
