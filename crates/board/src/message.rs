@@ -8,6 +8,8 @@
 //!   │  Fork{slot} (+ stdout, stderr) ─►
 //!   │ ◄─────────────────────────────── Forked{slot, pid} | ForkFailed{slot}
 //!   │ ◄─────────────────────────────── Exited{slot, pid, …}
+//!   │  PrepareTraces; Trace{slot, …} ► (only where the master may not read workers itself)
+//!   │ ◄─────────────────────────────── Trace{slot, …}
 //!   │  closes the channel ───────────► ends (its workers are drained by signals)
 //! ```
 
