@@ -111,3 +111,14 @@ pub fn marked(dir: &Path) -> BTreeSet<Process> {
         .map(|stat| stat.process)
         .collect()
 }
+
+/// Process ids of both sides shall have equally many digits where lines are wrapped: where the next ones are about to
+/// become longer, lets them.
+pub fn settle_pid_width() {
+    let next = || {
+        let mut child = std::process::Command::new("true").spawn().expect("true is installed");
+        let _ = child.wait();
+        child.id()
+    };
+    while matches!(next(), 800..1_000 | 8_500..10_000) {}
+}
