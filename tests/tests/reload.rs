@@ -295,8 +295,8 @@ fn a_storm_of_signals() {
     }
 }
 
-/// A server in the middle of its start-up, and the signal it got there.
-fn interrupted_start(side: Side, signal: Signal) -> Server {
+/// A server whose start-up takes its time, and says when it has begun.
+fn slow_start(side: Side) -> Server {
     let preload = "<?php file_put_contents('{dir}/tmp/preloading', 'x'); usleep(300000);";
     let setup = Setup::new()
         .file("preload.php", preload)
@@ -304,8 +304,17 @@ fn interrupted_start(side: Side, signal: Signal) -> Server {
         .arg("opcache.preload={dir}/preload.php")
         .arg("-d")
         .arg("opcache.preload_user={user}");
-    let server = Server::launch(side, &setup);
+    Server::launch(side, &setup)
+}
+
+fn wait_preloading(server: &Server) {
     wait::until(|| (!server.read("tmp/preloading").is_empty()).then_some(())).expect("it preloads");
+}
+
+/// A server in the middle of its start-up, and the signal it got there.
+fn interrupted_start(side: Side, signal: Signal) -> Server {
+    let server = slow_start(side);
+    wait_preloading(&server);
     server.signal(signal);
     server
 }
@@ -332,6 +341,22 @@ fn a_stop_during_the_start() {
         server.expect_gone();
         assert!(!server.socket("www").exists() && !server.dir().join("php-fpm.pid").exists());
     }
+}
+
+#[test]
+fn a_stop_during_the_start_after_a_reload() {
+    if same_on_both_sides() {
+        return;
+    }
+    let server = slow_start(Side::Subject);
+    server.wait_ready_times(1);
+    server.write("tmp/preloading", "");
+    server.signal(Signal::SIGUSR2);
+    wait_preloading(&server);
+    server.signal(Signal::SIGTERM);
+    server.expect_gone();
+    assert_eq!(server.log().matches("ready to handle connections").count(), 1);
+    assert!(!server.socket("www").exists() && !server.dir().join("php-fpm.pid").exists());
 }
 
 #[test]

@@ -33,6 +33,12 @@ impl PidFile {
         Ok(PidFile { path })
     }
 
+    /// The one that names this process already: our image before a reload has written it.
+    pub(crate) fn left(path: PathBuf) -> Option<PidFile> {
+        let names_us = fs::read_to_string(&path).is_ok_and(|text| text == std::process::id().to_string());
+        names_us.then_some(PidFile { path })
+    }
+
     /// Removes it.
     pub(crate) fn remove(self) -> Result<(), Diagnostic> {
         fs::remove_file(&self.path).map_err(|source| {
@@ -52,7 +58,10 @@ mod tests {
         fs::write(&path, "99999999999999").unwrap();
         let file = PidFile::write(path.clone()).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), std::process::id().to_string());
-        file.remove().unwrap();
+        drop(file);
+        PidFile::left(path.clone()).unwrap().remove().unwrap();
+        fs::write(&path, "1").unwrap();
+        assert!(PidFile::left(path).is_none() && PidFile::left(folder.path().join("other")).is_none());
         let nowhere = folder.path().join("no/pid");
         let text = String::from_utf8(PidFile::write(nowhere.clone()).unwrap_err().text).unwrap();
         let expected =

@@ -16,6 +16,7 @@ use crate::fork_server::{core_limit, core_number};
 use crate::load::{self, system_error};
 use crate::log::{Log, errno_text};
 use crate::open::open_pools;
+use crate::pid_file::PidFile;
 use crate::poller::{Poller, Source};
 use crate::pool::Pool;
 use crate::reload::{Origin, Predecessor};
@@ -101,6 +102,7 @@ fn bring_up(
         }
     }
     let pid_path = config.global.pid.clone().filter(|path| !path.as_os_str().is_empty());
+    let pid_file = pid_path.clone().filter(|_| predecessor.is_some()).and_then(PidFile::left);
     let prepared = settle_master(&config.global, &mut log)
         .and_then(|()| watch_signals())
         .and_then(|watched| {
@@ -130,7 +132,7 @@ fn bring_up(
         signals,
         poller,
         pid_path,
-        pid_file: None,
+        pid_file,
         launcher: launcher.take(),
         hears_workers: false,
         events: Default::default(),
