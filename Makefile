@@ -5,6 +5,8 @@ TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # nginx and php-fpm live where an ordinary user's PATH does not look.
 export PATH := $(PATH):/usr/sbin:/sbin
 export CORNAC_BIN ?= $(TARGET_DIR)/release/cornac
+# End-to-end tests mostly wait.
+export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc) * 2)))
 
 .PHONY: help run test bench lint
 .DEFAULT_GOAL := help
