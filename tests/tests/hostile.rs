@@ -1,6 +1,6 @@
 //! Pools whose scripts mean harm: whatever they do with what their workers hold, the master goes on.
 
-use cornac_tests::{Server, Setup, Side, Signal, skip_unless_root};
+use cornac_tests::{Client, Request, Server, Setup, Side, Signal, skip_unless_root};
 use nix::sys::stat::Mode;
 
 /// The master answers: a signal is acted on.
@@ -76,4 +76,54 @@ fn logs_that_nobody_reads_keep_nobody_waiting() {
     server.wait_log("finished trace of");
     expect_master_goes_on(&server);
     server.stop();
+}
+
+/// A worker may write whatever it likes over the scoreboard, its own master's side of it too.
+#[test]
+fn a_scoreboard_full_of_nonsense_harms_its_own_pool_alone() {
+    let script = "<?php
+        $c = FFI::cdef('void *memcpy(void *, const void *, unsigned long);');
+        preg_match('/^([0-9a-f]+)-([0-9a-f]+) rw.*cornac-scoreboard/m', file_get_contents('/proc/self/maps'), $at);
+        $length = min(hexdec($at[2]) - hexdec($at[1]), (int)$_GET['length']);
+        $address = FFI::new('unsigned long');
+        $address->cdata = hexdec($at[1]);
+        $board = FFI::cast('char *', $address);
+        for ($end = microtime(true) + 2; microtime(true) < $end; usleep(500)) {
+            // Small numbers here and there: stages, process ids, counts.
+            $nonsense = random_bytes($length);
+            if (mt_rand(0, 1)) { $nonsense &= str_repeat(\"\\x07\\0\\0\\0\", $length / 4 + 1); }
+            FFI::memcpy($board, substr($nonsense, 0, $length), $length);
+        }
+        echo 'done';";
+    let managers = [
+        "pm = dynamic\npm.start_servers = 2\npm.min_spare_servers = 1\npm.max_spare_servers = 3",
+        "pm = ondemand\npm.process_idle_timeout = 1",
+        "pm = static",
+    ];
+    for manager in managers {
+        let lines = format!(
+            "{manager}\npm.max_children = 4\nphp_admin_value[ffi.enable] = 1\nslowlog = {{dir}}/slow.log\n\
+             request_slowlog_timeout = 1\nrequest_terminate_timeout = 30\npm.status_path = /status\n"
+        );
+        let setup = Setup::new().www(&lines).pool("other", "").script("board.php", script);
+        let setup = setup.script("hello.php", "<?php echo 'hello';");
+        for length in [192, 1 << 20] {
+            let server = Server::start(Side::Subject, &setup);
+            let before = cpu_time(server.master());
+            server.get(&format!("/board.php?length={length}"));
+            let used = cpu_time(server.master()) - before;
+            assert!(used < 100, "the master was busy for {used} of 200 ticks\n{}", server.log());
+            expect_master_goes_on(&server);
+            let other = Client::unix(&server.socket("other")).send(&Request::get(&server, "/hello.php"));
+            assert_eq!(other.body(), "hello");
+            server.stop();
+        }
+    }
+}
+
+/// CPU time of a process in ticks, a hundredth of a second each.
+fn cpu_time(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    let fields = stat.rsplit_once(") ").expect("a name").1.split(' ');
+    fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum()
 }
