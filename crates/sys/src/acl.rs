@@ -19,13 +19,13 @@ pub struct Acl {
     pub groups: Vec<u32>,
 }
 
-/// Replaces the access list of the file by `acl` on top of `mode`.
+/// Replaces the access list of the file, which is no symbolic link, by `acl` on top of `mode`.
 pub fn write(path: &Path, mode: u32, acl: &Acl) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let value = encode(mode, acl);
     let name = c"system.posix_acl_access";
-    // SAFETY: both strings end in NUL; `value` is readable for its length; setxattr keeps none of the pointers.
-    match unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) } {
+    // SAFETY: both strings end in NUL; `value` is readable for its length; lsetxattr keeps none of the pointers.
+    match unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -6,6 +6,7 @@ use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::lchown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,6 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, chown};
 
 use crate::acl::{self, Acl};
 
@@ -151,6 +151,7 @@ fn open(family: AddressFamily) -> Result<OwnedFd, ListenError> {
         .map_err(|errno| ListenError::Socket(errno.into()))
 }
 
+/// Of the socket itself: who may write to its folder can have put a link to any file in its place meanwhile.
 fn give_away(path: &Path, access: &Access) -> Result<(), ListenError> {
     if let Some(list) = &access.acl {
         return acl::write(path, access.mode, list).map_err(ListenError::Acl);
@@ -158,8 +159,7 @@ fn give_away(path: &Path, access: &Access) -> Result<(), ListenError> {
     if access.owner.is_none() && access.group.is_none() {
         return Ok(());
     }
-    let (owner, group) = (access.owner.map(Uid::from_raw), access.group.map(Gid::from_raw));
-    chown(path, owner, group).map_err(|errno| ListenError::Chown(errno.into()))
+    lchown(path, access.owner, access.group).map_err(ListenError::Chown)
 }
 
 /// A negative backlog means as much as the kernel allows.
@@ -201,6 +201,24 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o666);
+    }
+
+    #[test]
+    fn a_link_in_a_sockets_place_gives_nothing_away() {
+        use std::os::unix::fs::MetadataExt;
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let owned = Access { owner: Some(65_534), group: Some(65_533), ..Access::default() };
+        give_away(&link, &owned).unwrap();
+        let listed = Access { acl: Some(Acl { users: vec![65_534], groups: vec![] }), ..Access::default() };
+        assert!(matches!(give_away(&link, &listed), Err(ListenError::Acl(_))));
+        let facts = file.metadata().unwrap();
+        assert_eq!((facts.uid(), facts.gid(), facts.mode() & 0o060), (0, 0, facts.mode() & 0o040));
     }
 
     #[test]
