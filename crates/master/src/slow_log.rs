@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use board::message::{Order, encode};
 use config::Level;
@@ -12,6 +13,7 @@ use plan::PoolId;
 use sys::memory;
 use trace::{Layout, Piece, Trace, slow_log_entry};
 
+use crate::allowance::Allowance;
 use crate::heartbeat::limits;
 use crate::log::errno_text;
 use crate::log_file;
@@ -27,6 +29,8 @@ pub(crate) struct Tracing {
     by_server: bool,
     /// By slot: the workers it has been asked about, and what it has told.
     asked: BTreeMap<u32, (u32, Trace)>,
+    /// Our time: a worker that means harm can make its backtrace as long a work as the limits of `trace` let it be.
+    allowance: Allowance,
 }
 
 impl Supervisor {
@@ -38,7 +42,12 @@ impl Supervisor {
         }
         let seen = memory::read(pid, &[(layout.current_frame, 8)], &mut Vec::new());
         let by_server = seen.is_err_and(|error| error.raw_os_error() != Some(Errno::EFAULT as i32));
-        *tracing = Tracing { layout, by_server, asked: BTreeMap::new() };
+        *tracing = Tracing {
+            layout,
+            by_server,
+            asked: BTreeMap::new(),
+            allowance: std::mem::take(&mut tracing.allowance),
+        };
         if by_server {
             self.order(pool, &Order::PrepareTraces);
         } else {
@@ -55,7 +64,7 @@ impl Supervisor {
         if self.pools[pool].tracing.by_server {
             self.ask_for_trace(pool, slot, pid, request);
         } else {
-            let trace = read(&self.pools[pool], slot, pid, request);
+            let trace = read_within_allowance(&mut self.pools[pool], slot, pid, request);
             self.write_trace(pool, pid, trace);
         }
     }
@@ -126,6 +135,16 @@ impl Supervisor {
         }
         self.log.write(Level::Notice, format!("finished trace of {pid}"));
     }
+}
+
+fn read_within_allowance(pool: &mut Pool, slot: u32, pid: u32, request: u64) -> io::Result<Trace> {
+    let begun = Instant::now();
+    if !pool.tracing.allowance.is_left(begun) {
+        return Err(Errno::ETIMEDOUT.into());
+    }
+    let trace = read(pool, slot, pid, request);
+    pool.tracing.allowance.take(begun.elapsed());
+    trace
 }
 
 /// Reads the worker in `slot`, provided that it still is the one with this process id, at this request.
