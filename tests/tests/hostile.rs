@@ -121,6 +121,22 @@ fn a_scoreboard_full_of_nonsense_harms_its_own_pool_alone() {
     }
 }
 
+/// The listening socket is shared: a worker may shut it down for all.
+#[test]
+fn a_socket_that_is_shut_down_starts_no_storm_of_workers() {
+    let script = "<?php FFI::cdef('int shutdown(int, int);')->shutdown(4, 2); echo 'done';";
+    for manager in ["pm = static", "pm = ondemand"] {
+        let lines = format!("{manager}\npm.max_children = 2\nphp_admin_value[ffi.enable] = 1\n");
+        let server = Server::start(Side::Subject, &Setup::new().www(&lines).script("shut.php", script));
+        assert_eq!(server.get("/shut.php").body(), "done");
+        server.wait_log_times("ended within a second of their start, waiting", 3);
+        let ended = server.log().matches(" exited ").count();
+        assert!(ended < 20, "{manager}: {ended} workers ended");
+        expect_master_goes_on(&server);
+        server.stop();
+    }
+}
+
 /// CPU time of a process in ticks, a hundredth of a second each.
 fn cpu_time(pid: i32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");

@@ -32,8 +32,10 @@ pub(super) enum Accepted {
     Peer(OwnedFd, Option<IpAddr>),
     /// A connection that was closed again, or none after all.
     Dropped,
-    /// This worker has to end.
+    /// This worker has been asked to end.
     Over,
+    /// Nobody can accept on this socket any more.
+    Broken,
 }
 
 impl Listener {
@@ -84,7 +86,7 @@ impl Listener {
             }
             Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK => {
                 log::write(Level::Error, format!("accept() failed: {}", errno.desc()).as_bytes());
-                Accepted::Over
+                Accepted::Broken
             }
             _ => {
                 log::write(Level::Error, format!("accept() failed: {}", errno.desc()).as_bytes());

@@ -138,6 +138,8 @@ fn serve(exchange: &mut Exchange, listener: &Listener) -> i32 {
             Accepted::Peer(socket, address) => exchange.open(socket, address),
             Accepted::Dropped => continue,
             Accepted::Over => return 0,
+            // No clean end: the next worker will fare no better, and is not to follow at once.
+            Accepted::Broken => return EXIT_SOFTWARE,
         }
         exchange.place.occupy();
         let code = exchange.serve_connection(listener);
