@@ -25,7 +25,7 @@ use crate::pair::Runs;
 use crate::processes::Process;
 use crate::response::readable;
 use crate::scene::begun;
-use crate::server::{Server, Side};
+use crate::server::{SEARCH_PATH, Server, Side};
 use crate::setup::Setup;
 use crate::wait;
 
@@ -300,7 +300,8 @@ impl Scene {
     /// Runs a program with words in which `{dir}` is filled in; notes its exit code and output.
     pub fn run(&mut self, program: &str, words: &[&str]) -> &mut Scene {
         let words = words.iter().map(|word| self.server.fill(word));
-        let output = Command::new(program).args(words).current_dir(self.server.dir()).output();
+        let mut command = Command::new(program);
+        let output = command.args(words).env("PATH", SEARCH_PATH).current_dir(self.server.dir()).output();
         let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
         let text = [&output.stdout[..], &output.stderr[..]].map(readable).concat();
         self.note(format!("{program} {:?}: {text}", output.status.code()))

@@ -342,6 +342,9 @@ impl Drop for Server {
     }
 }
 
+/// Where programs are looked for, whatever the PATH of whoever runs the tests.
+pub(crate) const SEARCH_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// The executable, called through a link named `php-fpm` in the server's folder, with a nearly empty environment.
 pub(crate) fn command(side: Side, site: &Site, wrapper: &[String]) -> Command {
     let link = site.path().join("php-fpm");
@@ -357,7 +360,7 @@ pub(crate) fn command(side: Side, site: &Site, wrapper: &[String]) -> Command {
             command
         }
     };
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("TZ", "UTC").env(MARK, site.path());
+    command.env_clear().env("PATH", SEARCH_PATH).env("TZ", "UTC").env(MARK, site.path());
     command.envs(std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CORNAC_")));
     command.current_dir(site.path()).stdin(Stdio::null());
     command.stdout(output("stdout")).stderr(output("stderr")).process_group(0);

@@ -125,7 +125,7 @@ fn logrotate() {
         page().www("access.log = {dir}/access.log\naccess.format = \"%m %r %s\"").file("rotate.conf", rotate)
     };
     let turn = |scene: &mut cornac_tests::Scene, times: usize| {
-        scene.run("/usr/sbin/logrotate", &["-f", "-s", "{dir}/rotate.state", "{dir}/rotate.conf"]);
+        scene.run("logrotate", &["-f", "-s", "{dir}/rotate.state", "{dir}/rotate.conf"]);
         scene
             .wait_file("error.log", "access log file re-opened")
             .wait_file(&format!("error.log.{times}"), "ready");
