@@ -104,7 +104,7 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
     start_php(&spec.php, startup_of(spec))
         .map_err(|_| Refusal { reason: "PHP could not be started".to_owned(), configuration: false })?;
     if !ini_files::host_is_fpm() {
-        // Debian's php has pcntl built in, php-fpm has not: a worker that forks would answer twice.
+        // Debian's php and php-cgi have pcntl built in, php-fpm has not: a worker that forks would answer twice.
         php::disable_module_functions(c"pcntl");
     }
     confine::apply(spec).map_err(|failed| unusable(failed.to_string()))?;

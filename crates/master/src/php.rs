@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use config::Diagnostic;
@@ -40,31 +41,55 @@ pub fn layout() -> Layout {
     Layout { prefix: prefix.into(), sysconfdir: sysconfdir.into(), localstatedir: localstatedir.into() }
 }
 
-/// Executables that can host the engine, best first: php-fpm has the compiled-in folders its users expect.
+/// Executables that can host the engine, best first: php-fpm has the compiled-in folders its users expect. Where
+/// cornac stands in its place, it may lie beside, under the name that `dpkg-divert` gives it.
 fn executables() -> Vec<PathBuf> {
     let packaged = ["/usr/sbin/php-fpm", "/usr/bin/php-cgi", "/usr/bin/php"];
-    let versioned = packaged.iter().map(|path| format!("{path}{VERSION}").into());
-    let own = ["/usr/local/sbin/php-fpm", "/usr/local/bin/php-cgi", "/usr/local/bin/php"];
-    versioned.chain(own.iter().chain(&packaged).map(PathBuf::from)).collect()
+    let versioned = packaged.map(|path| format!("{path}{VERSION}"));
+    let local = ["/usr/local/sbin/php-fpm", "/usr/local/bin/php-cgi", "/usr/local/bin/php"];
+    let all = versioned.into_iter().chain(local.into_iter().chain(packaged).map(str::to_owned));
+    all.flat_map(|path| {
+        let diverted = path.contains("php-fpm").then(|| format!("{path}.distrib"));
+        [Some(path), diverted].into_iter().flatten().map(PathBuf::from)
+    })
+    .collect()
 }
 
 /// The executable named by a `php.binary`, else the first one installed.
 pub fn find_executable(configured: Option<&Path>) -> Result<PathBuf, Diagnostic> {
+    let own = own_executable();
     if let Some(path) = configured {
         return match is_file(path) {
+            true if is_same_file(path, &own) => {
+                Err(error(format!("php.binary = {}: that is cornac itself", path.display())))
+            }
             true => Ok(path.to_path_buf()),
             false => Err(error(format!("php.binary = {}: there is no such file", path.display()))),
         };
     }
     let places = executables();
-    places.iter().find(|path| is_file(path)).cloned().ok_or_else(|| {
+    let found = places.iter().find(|path| is_file(path) && !is_same_file(path, &own));
+    found.cloned().ok_or_else(|| {
         error(format!("no PHP executable found; looked for {}. Set php.binary", list(&places)))
     })
 }
 
+/// Where the running program lies; after an upgrade, where the new one does.
+fn own_executable() -> PathBuf {
+    let path = env::current_exe().unwrap_or_default();
+    let bytes = path.as_os_str().as_bytes();
+    bytes.strip_suffix(b" (deleted)").map_or_else(|| path.clone(), |kept| OsStr::from_bytes(kept).into())
+}
+
+/// Whether both names lead to one file: a link to cornac in php-fpm's place is no PHP.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
+}
+
 /// The engine: beside our own executable, else in `../lib/cornac`.
 pub fn find_engine() -> Result<PathBuf, Diagnostic> {
-    let own = env::current_exe().unwrap_or_default();
+    let own = own_executable();
     let folder = own.parent().unwrap_or(Path::new("/"));
     let folders = [folder.to_path_buf(), folder.join("../lib/cornac")];
     let found = folders.iter().find_map(|folder| engine_in(folder));
@@ -123,6 +148,15 @@ mod tests {
         let error = find_executable(Some(Path::new("/no/php"))).unwrap_err();
         assert_eq!(error.text, b"php.binary = /no/php: there is no such file");
         assert_eq!(find_executable(Some(Path::new("/bin/sh"))).unwrap(), Path::new("/bin/sh"));
+    }
+
+    #[test]
+    fn a_link_to_ourselves_is_no_php() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("php-fpm8.2");
+        std::os::unix::fs::symlink(own_executable(), &link).unwrap();
+        let error = find_executable(Some(&link)).unwrap_err();
+        assert!(error.text.ends_with(b"php-fpm8.2: that is cornac itself"), "{error:?}");
     }
 
     #[test]

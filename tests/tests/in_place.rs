@@ -1,0 +1,57 @@
+//! cornac in php-fpm's place: `/usr/sbin/php-fpm8.2` is a link to it, and what distributions and scripts start is that
+//! name. php-fpm itself lies beside it under the name `dpkg-divert` gives, or is gone. Only as root: each run has its own
+//! /usr/sbin.
+
+use cornac_tests::{Server, Setup, Side, binary, compare_runs, skip_unless_root};
+use nix::sys::signal::Signal;
+
+/// `$1`: what of php-fpm stays. For php-fpm's own side (which cannot be its own place-taker) nothing is changed.
+const ENTER: &str = r#"set -e
+keep=$1 link=$2; shift 2
+subject=$(readlink -f "$link") place=/usr/sbin/php-fpm8.2 sbin=$(dirname "$link")/sbin
+if [ "$subject" != "$place" ]; then
+    mkdir "$sbin"
+    if [ "$keep" = beside ]; then cp "$place" "$sbin/php-fpm8.2.distrib"; fi
+    ln -s "$subject" "$sbin/php-fpm8.2"
+    mount --bind "$sbin" /usr/sbin
+fi
+exec "$place" "$@""#;
+
+fn placed(setup: Setup, keep: &str) -> Setup {
+    setup.wrapped(&["unshare", "--mount", "sh", "-c", ENTER, "sh", keep])
+}
+
+/// Version, and modules but pcntl, which the other executables of Debian have compiled in.
+fn words_of_php(side: Side, keep: &str) -> String {
+    let answer = |word: &str| {
+        let server = Server::launch(side, &placed(Setup::new().arg(word), keep));
+        let code = server.wait_exit();
+        format!("{code}\n{}{}", server.stdout(), server.stderr())
+    };
+    format!("{}\n{}", answer("-v"), answer("-m")).replace("pcntl\n", "")
+}
+
+fn serves(side: Side, keep: &str) -> String {
+    let page = "<?php echo PHP_SAPI, ' ', PHP_VERSION, ' ', php_ini_loaded_file(), ' ', \
+        (int) function_exists('pcntl_fork'), ' ', basename($_SERVER['SCRIPT_NAME']);";
+    let server = Server::start(side, &placed(Setup::new().script("x.php", page), keep));
+    // What `start-stop-daemon --name` and `pgrep` look at.
+    let name = || std::fs::read_to_string(format!("/proc/{}/comm", server.master())).unwrap_or_default();
+    let before = (server.get("/x.php").to_text(), name());
+    server.signal(Signal::SIGUSR2);
+    server.wait_ready_times(2);
+    let after = (server.get("/x.php").to_text(), name());
+    format!("{before:#?}\n{after:#?}")
+}
+
+#[test]
+fn php_fpm_in_another_place() {
+    let installed_elsewhere = binary::reference() != std::path::Path::new("/usr/sbin/php-fpm8.2");
+    if skip_unless_root("cornac in php-fpm's place", 4) || installed_elsewhere {
+        return;
+    }
+    for keep in ["beside", "gone"] {
+        compare_runs(&format!("PHP's answers, php-fpm {keep}"), None, |side| words_of_php(side, keep));
+        compare_runs(&format!("a page, php-fpm {keep}"), None, |side| serves(side, keep));
+    }
+}
