@@ -60,6 +60,10 @@ fn check_entry(entry: &str) -> usize {
     let head = lines.next().unwrap_or_default();
     assert!(head.contains("]  [pool www] pid "), "{entry}");
     let script = lines.next().unwrap_or_default();
+    if (script, lines.clone().next()) == ("+++ dump failed", None) {
+        // On a machine without time for it: who was to read it was not asked in time. `churn` bounds their number.
+        return 0;
+    }
     assert!(script.starts_with("script_filename = /") && script.ends_with("/churn.php"), "{entry}");
     // About one entry in a thousand: what could be read at one time did not go further.
     let (frames, rest): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with('['));
