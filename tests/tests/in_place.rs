@@ -2,6 +2,9 @@
 //! name. php-fpm itself lies beside it under the name `dpkg-divert` gives, or is gone. Only as root: each run has its own
 //! /usr/sbin.
 
+use std::collections::BTreeSet;
+
+use cornac_tests::processes::Process;
 use cornac_tests::{Server, Setup, Side, binary, compare_runs, skip_unless_root};
 use nix::sys::signal::Signal;
 
@@ -31,16 +34,20 @@ fn words_of_php(side: Side, keep: &str) -> String {
     format!("{}\n{}", answer("-v"), answer("-m")).replace("pcntl\n", "")
 }
 
+/// What `start-stop-daemon --name`, `pidof`, `ps -C` and process exporters know the processes by.
+fn names(server: &Server) -> BTreeSet<String> {
+    let name = |process: Process| std::fs::read_to_string(format!("/proc/{}/comm", process.pid)).ok();
+    server.processes().into_iter().filter_map(name).collect()
+}
+
 fn serves(side: Side, keep: &str) -> String {
     let page = "<?php echo PHP_SAPI, ' ', PHP_VERSION, ' ', php_ini_loaded_file(), ' ', \
         (int) function_exists('pcntl_fork'), ' ', basename($_SERVER['SCRIPT_NAME']);";
     let server = Server::start(side, &placed(Setup::new().script("x.php", page), keep));
-    // What `start-stop-daemon --name` and `pgrep` look at.
-    let name = || std::fs::read_to_string(format!("/proc/{}/comm", server.master())).unwrap_or_default();
-    let before = (server.get("/x.php").to_text(), name());
+    let before = (server.get("/x.php").to_text(), names(&server));
     server.signal(Signal::SIGUSR2);
     server.wait_ready_times(2);
-    let after = (server.get("/x.php").to_text(), name());
+    let after = (server.get("/x.php").to_text(), names(&server));
     format!("{before:#?}\n{after:#?}")
 }
 

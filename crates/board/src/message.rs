@@ -109,6 +109,8 @@ pub struct PoolSpec {
     pub pool: Vec<u8>,
     /// The master's process id: whoever finds another parent knows the master is gone.
     pub master_pid: u32,
+    /// The kernel's name for the master. All its processes carry it, as php-fpm's do, whatever executable hosts PHP.
+    pub process_name: Vec<u8>,
     /// PHP's start-up options.
     pub php: PhpOptions,
     /// `php_*[…]` lines in the order of the file.

@@ -80,6 +80,8 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
         Box::leak(Box::new(read_spec().map_err(|error| unusable(error.to_string()))?));
     log::to_master(master, spec.log_level, spec.log_limit as usize);
     orphan::watch(spec.master_pid as i32, spec.master_pid as i32);
+    // What `ps -C`, `pidof` and process exporters look at. Nothing depends on it.
+    let _ = sys::process::set_name(&spec.process_name);
     confine::hold_back();
     confine::set_dumpable(spec.dumpable);
     drop(inherited(fds::ENGINE));

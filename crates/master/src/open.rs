@@ -43,11 +43,13 @@ pub(crate) fn open_pools(
     log.write(Level::Debug, event_module(config));
     // Each worker whose output is caught takes three descriptors of ours; where the limit cannot be raised, it stays.
     let inherited_files = process::raise_file_limit().ok();
+    let process_name = process::name();
     let around = Surroundings {
         global: &config.global,
         php: &invocation.php,
         is_root,
         master_pid: std::process::id(),
+        process_name: &process_name,
         env: &env,
     };
     let members = config.pools.iter().zip(identities).zip(boards).zip(sockets).zip(&parts.executables);

@@ -14,6 +14,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) php: &'a PhpOptions,
     pub(crate) is_root: bool,
     pub(crate) master_pid: u32,
+    /// What the kernel calls the master: the last part of the path it was started by.
+    pub(crate) process_name: &'a [u8],
     pub(crate) env: &'a dyn Fn(&[u8]) -> Option<Vec<u8>>,
 }
 
@@ -23,6 +25,7 @@ pub(crate) fn describe(pool: &Pool, identity: &Identity, tcp: bool, around: &Sur
     PoolSpec {
         pool: pool.name.clone(),
         master_pid: around.master_pid,
+        process_name: around.process_name.to_vec(),
         php: around.php.clone(),
         ini: ini(pool),
         clear_env: pool.clear_env,
@@ -114,7 +117,7 @@ mod tests {
 
     fn around<'a>(global: &'a Global, php: &'a PhpOptions, is_root: bool) -> Surroundings<'a> {
         let env = &|name: &[u8]| (name == b"SET").then(|| b"ours".to_vec());
-        Surroundings { global, php, is_root, master_pid: 7, env }
+        Surroundings { global, php, is_root, master_pid: 7, process_name: b"php-fpm", env }
     }
 
     fn value(key: &str, value: &str) -> PhpValue {

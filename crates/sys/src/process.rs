@@ -36,6 +36,16 @@ pub fn is_child(pid: u32) -> bool {
     pid != 0 && waitid(Id::Pid(Pid::from_raw(pid as i32)), flags).is_ok()
 }
 
+/// What the kernel calls this process: at most 15 bytes of the last part of the path it was started by.
+pub fn name() -> Vec<u8> {
+    nix::sys::prctl::get_name().map_or_else(|_| Vec::new(), std::ffi::CString::into_bytes)
+}
+
+/// Has the kernel call this process, and those it forks from now on, by this name.
+pub fn set_name(name: &[u8]) -> io::Result<()> {
+    Ok(nix::sys::prctl::set_name(&std::ffi::CString::new(name)?)?)
+}
+
 /// Makes this process the one that orphaned descendants are given to.
 pub fn adopt_orphans() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)

@@ -100,7 +100,7 @@ pub(super) static TABLE: &[Directive] = &[
             "0",
             "a whole number from 0; 0 = off",
             "5.3.3",
-            "Number of workers that crash within the interval before everything is restarted.",
+            "Number of workers that crash within the interval before their pool is restarted.",
             "emergency_restart_threshold = 10",
         ],
     ),
