@@ -6,7 +6,7 @@ use plan::{Emergency, PoolSettings, Settings};
 use crate::pool::shown_name;
 
 /// The settings of the plan.
-pub(crate) fn settings(config: &Config) -> Settings {
+pub(crate) fn settings(config: &Config, reloaded: bool) -> Settings {
     let Global { emergency_restart_threshold, emergency_restart_interval, .. } = &config.global;
     let threshold = u32::try_from(*emergency_restart_threshold).unwrap_or(0);
     let interval = emergency_restart_interval.duration().filter(|_| threshold > 0);
@@ -15,6 +15,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         process_max: u32::try_from(config.global.process_max).unwrap_or(0),
         process_control_timeout: config.global.process_control_timeout.duration().unwrap_or_default(),
         emergency: interval.map(|interval| Emergency { threshold, interval }),
+        reloaded,
     }
 }
 

@@ -102,7 +102,8 @@ fn bring_up(
         }
     }
     let pid_path = config.global.pid.clone().filter(|path| !path.as_os_str().is_empty());
-    let pid_file = pid_path.clone().filter(|_| predecessor.is_some()).and_then(PidFile::left);
+    let reloaded = predecessor.is_some();
+    let pid_file = pid_path.clone().filter(|_| reloaded).and_then(PidFile::left);
     let prepared = settle_master(&config.global, &mut log)
         .and_then(|()| watch_signals())
         .and_then(|watched| {
@@ -120,7 +121,7 @@ fn bring_up(
     title::set(format!("php-fpm: master process ({})", invocation.config.display()).as_bytes());
     let mut supervisor = Box::new(Supervisor {
         log,
-        plan: Plan::new(settings(&config)),
+        plan: Plan::new(settings(&config, reloaded)),
         timeouts: Timeouts::new(
             pools.iter().map(|pool| (pool.name.clone(), heartbeat::limits(&pool.config))).collect(),
         ),

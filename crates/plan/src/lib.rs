@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Starting ──all fork servers up──► Announcing ──Announced──► Normal ──stop signal──► Stopping ──► Exit, Execute
-//!    └── one refused, died or too slow ──► Fail
+//!    └── one refused, died or too slow ──► Fail (after a reload: tried again, the others go on)
 //! ```
 #![forbid(unsafe_code)]
 
@@ -40,6 +40,8 @@ pub struct Settings {
     pub process_control_timeout: Duration,
     /// When a pool's fork server is replaced.
     pub emergency: Option<Emergency>,
+    /// This start is the second half of a reload: a pool that cannot start is tried again, and ends nothing else.
+    pub reloaded: bool,
 }
 
 /// What the plan needs to know of a pool.
@@ -364,9 +366,19 @@ impl Plan {
         }
     }
 
-    /// Every fork server that the start needs is up.
+    /// Every fork server that the start needs is up, or has failed to no harm.
     fn is_up(&self) -> bool {
-        self.pools.iter().all(|pool| !pool.needs_server() || matches!(pool.server, Server::Up { .. }))
+        let done = |pool: &Pool| match pool.server {
+            Server::Up { .. } => true,
+            Server::Down => self.settings.reloaded,
+            _ => false,
+        };
+        self.pools.iter().all(|pool| !pool.needs_server() || done(pool))
+    }
+
+    /// A fork server that fails now makes the start fail.
+    fn start_may_fail(&self) -> bool {
+        matches!(self.phase, Phase::Starting | Phase::Announcing) && !self.settings.reloaded
     }
 
     fn announced(&mut self) {

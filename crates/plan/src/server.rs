@@ -52,7 +52,7 @@ impl Plan {
         if let Server::Starting { told, .. } = &mut self.pools[pool].server {
             *told = true;
         }
-        if matches!(self.phase, Phase::Starting) {
+        if self.start_may_fail() {
             self.fail(configuration);
         }
     }
@@ -62,7 +62,7 @@ impl Plan {
         let before = std::mem::replace(&mut self.pools[pool].server, Server::Down);
         let adopted = self.adopt(pool);
         match self.phase {
-            Phase::Starting | Phase::Announcing => {
+            _ if self.start_may_fail() => {
                 if let Some((pid, exit)) = end {
                     self.log_pool(
                         pool,
@@ -72,9 +72,10 @@ impl Plan {
                 }
                 self.fail(false);
             }
-            Phase::Normal if matches!(before, Server::Restarting) => self.start_server(pool, now),
-            Phase::Normal if matches!(before, Server::Closing { .. }) => {}
-            Phase::Normal => {
+            Phase::Stopping(_) | Phase::Over => {}
+            _ if matches!(before, Server::Restarting) => self.start_server(pool, now),
+            _ if matches!(before, Server::Closing { .. }) => {}
+            _ => {
                 if matches!(before, Server::Up { since } if now.duration_since(since) >= SETTLED) {
                     self.pools[pool].restarts.succeeded();
                 }
@@ -83,7 +84,6 @@ impl Plan {
                 self.log_server_death(pool, end.filter(|_| !told), adopted, delay);
                 self.pools[pool].forget_demand();
             }
-            Phase::Stopping(_) | Phase::Over => {}
         }
     }
 
@@ -129,7 +129,7 @@ impl Plan {
                             format!("PHP did not start within {seconds} seconds"),
                         );
                     }
-                    if matches!(self.phase, Phase::Starting) {
+                    if self.start_may_fail() {
                         self.fail(false);
                     }
                 }

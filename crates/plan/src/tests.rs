@@ -33,6 +33,7 @@ impl Stage {
             process_max,
             process_control_timeout: Duration::from_millis(timeout_ms),
             emergency: None,
+            reloaded: false,
         });
         Stage { plan, start: Instant::now() }
     }
@@ -149,6 +150,26 @@ fn a_start_that_fails_says_whose_fault_it_is() {
     s.check(59_999, Event::DeadlineReached, &[]);
     let line = "ERROR [pool a] PHP did not start within 60 seconds";
     s.check(60_000, Event::DeadlineReached, &["kill 0", line, &fail(false)]);
+}
+
+#[test]
+fn after_a_reload_a_pool_that_cannot_start_is_tried_again_beside_the_others() {
+    let mut s = Stage::new(&[1, 1], 0, 0);
+    s.plan.settings.reloaded = true;
+    s.check(0, Event::Begin, &["start 0", "start 1"]);
+    let reason = || "bad ini".to_owned();
+    s.check(
+        10,
+        Event::ServerRefused { pool: 0, reason: reason(), configuration: true },
+        &["ERROR [pool a] bad ini"],
+    );
+    let told = "WARNING [pool a] 0 worker(s) go on serving, a new fork server starts in 250 ms";
+    s.check(11, died(Exit::Code(78)), &[told]);
+    s.check(20, Event::ServerStarted(1), &["Announce"]);
+    let begun = s.at(21, Event::Announced);
+    assert!(begun.contains(&"fork 1.0".to_owned()), "{begun:?}");
+    assert_eq!(s.deadline_ms(), Some(261));
+    assert_eq!(s.at(261, Event::DeadlineReached), ["start 0"]);
 }
 
 #[test]
