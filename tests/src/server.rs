@@ -280,7 +280,10 @@ impl Server {
 
     fn remember_processes(&self) {
         let mut seen = self.seen.lock().expect("lock");
-        seen.extend(processes::marked(self.dir()));
+        let marked = processes::marked(self.dir());
+        // Workers of a master in the background carry no mark: their environment is cleared.
+        seen.extend(marked.iter().flat_map(|process| processes::tree(process.pid)));
+        seen.extend(marked);
         let child = self.child.lock().expect("lock").id() as i32;
         seen.extend(processes::tree(child));
     }
