@@ -343,6 +343,32 @@ fn a_stop_during_the_start() {
     }
 }
 
+/// As an extension that fails would, and as whoever has the pool's user can.
+#[test]
+fn a_pool_that_cannot_start_after_a_reload_ends_no_other() {
+    if same_on_both_sides() {
+        return;
+    }
+    let script = "<?php echo 'here';";
+    let setup = Setup::new().pool("other", "").script("here.php", script);
+    let setup = setup.file("bad.php", "<?php posix_kill(posix_getpid(), 9);").file("good.php", "<?php");
+    let preload = |name: &str| {
+        let lines = format!("php_admin_value[opcache.preload] = {{dir}}/{name}\n");
+        setup.clone().www(&format!("{lines}php_admin_value[opcache.preload_user] = {{user}}\n"))
+    };
+    let server = Server::start(Side::Subject, &setup);
+    server.configure(&preload("bad.php"));
+    server.signal(Signal::SIGUSR2);
+    server.wait_log_times("0 worker(s) go on serving, a new fork server starts in", 2);
+    let request = Request::get(&server, "/here.php");
+    assert_eq!(Client::unix(&server.socket("other")).send(&request).body(), "here");
+    server.configure(&preload("good.php"));
+    server.signal(Signal::SIGUSR2);
+    server.wait_ready_times(3);
+    assert_eq!(server.send(&request).body(), "here");
+    server.stop();
+}
+
 #[test]
 fn a_stop_during_the_start_after_a_reload() {
     if same_on_both_sides() {
