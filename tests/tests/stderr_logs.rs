@@ -19,7 +19,8 @@ use tempfile::TempDir;
 /// Official container images configure it like this.
 const CONFIG: &str = "[global]\nerror_log = {error_log}\nlog_limit = 8192\ndaemonize = no\n[www]\nlisten = {dir}/www.sock\n\
     access.log = /proc/self/fd/2\naccess.format = \"access %r\"\nclear_env = no\ncatch_workers_output = yes\n\
-    decorate_workers_output = no\npm = static\npm.max_children = 1\nping.path = /ping\n";
+    decorate_workers_output = no\npm = static\npm.max_children = 1\nping.path = /ping\n\
+    slowlog = /proc/self/fd/2\nrequest_slowlog_timeout = 1s\n";
 
 struct Scene {
     folder: TempDir,
@@ -62,10 +63,14 @@ impl Scene {
             None => UnixStream::connect(&socket).is_ok().then_some(Ok(())),
         });
         let Some(Ok(())) = connected else { return format!("{connected:?}") };
-        let names = [("SCRIPT_NAME", "/ping"), ("SCRIPT_FILENAME", "/x"), ("REQUEST_METHOD", "GET")];
+        self.get("/ping", "/x")
+    }
+
+    fn get(&self, name: &str, file: &str) -> String {
+        let names = [("SCRIPT_NAME", name), ("SCRIPT_FILENAME", file), ("REQUEST_METHOD", "GET")];
         let request =
             names.iter().fold(Request::empty(), |request, (name, value)| request.param(name, value));
-        Client::unix(&socket).send(&request).body()
+        Client::unix(&self.folder.path().join("www.sock")).send(&request).body()
     }
 
     fn stop(mut self) {
@@ -126,6 +131,33 @@ fn a_file_of_another_user() {
         if !same_on_both_sides() {
             assert_eq!(scene(Side::Subject), "pong\nNOTICE: fpm is running, pid {pid}\naccess /ping");
         }
+    }
+}
+
+#[test]
+fn the_slow_log_in_a_file_of_another_user() {
+    if skip_unless_root("slow log in the stderr of another user", 1) {
+        return;
+    }
+    let scene = |side: Side| {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        let stderr: File = file.reopen().expect("file");
+        let mut scene = Scene::start(side, "/proc/self/fd/2", stderr.into(), true);
+        let pong = scene.ping();
+        if pong == "pong" {
+            let script = scene.folder.path().join("slow.php");
+            fs::write(&script, "<?php usleep(2200000);").expect("own folder");
+            scene.get("/slow.php", &script.to_string_lossy());
+        }
+        scene.stop();
+        let text = fs::read_to_string(file.path()).expect("file");
+        let calls = text.lines().filter(|line| line.starts_with("[0x"));
+        let names = calls.filter_map(|line| line.split(' ').nth(1).map(str::to_owned)).collect::<Vec<_>>();
+        format!("{pong}\n{names:?}")
+    };
+    compare_runs("the slow log", Some(REASON), scene);
+    if !same_on_both_sides() {
+        assert_eq!(scene(Side::Subject), "pong\n[\"usleep()\"]");
     }
 }
 

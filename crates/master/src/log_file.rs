@@ -26,9 +26,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
             fcntl(&file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
             Ok(file)
         }
-        Err(_) if STDERR_NAMES.iter().any(|name| path == Path::new(name)) => {
-            Ok(io::stderr().as_fd().try_clone_to_owned()?.into())
-        }
+        Err(_) if is_stderr(path) => Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
         Err(error) => Err(error),
     }
 }
@@ -40,10 +38,19 @@ fn open_unread(path: &Path) -> io::Result<File> {
 }
 
 /// Appends in one piece to a file that is opened for this alone. What does not fit at once, be it into a FIFO that
-/// nobody reads or on a full disk, is lost.
+/// nobody reads or on a full disk, is lost. Our own stderr as with `open`.
 pub(crate) fn append(path: &Path, entry: &[u8]) -> io::Result<()> {
     // With us as the reader a FIFO can be opened in any case.
-    without_waiting().read(true).open(path).map(|mut file| drop(file.write_all(entry)))
+    match without_waiting().read(true).open(path) {
+        Ok(mut file) => drop(file.write_all(entry)),
+        Err(_) if is_stderr(path) => drop(io::stderr().write_all(entry)),
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+fn is_stderr(path: &Path) -> bool {
+    STDERR_NAMES.iter().any(|name| path == Path::new(name))
 }
 
 const FLAGS: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_NOCTTY);

@@ -38,7 +38,11 @@ pub fn is_child(pid: u32) -> bool {
 
 /// What the kernel calls this process: at most 15 bytes of the last part of the path it was started by.
 pub fn name() -> Vec<u8> {
-    nix::sys::prctl::get_name().map_or_else(|_| Vec::new(), std::ffi::CString::into_bytes)
+    // nix's own wrapper hands the kernel memory that it declares constant: optimised, the name is empty.
+    let mut name = [0u8; 16];
+    // SAFETY: PR_GET_NAME writes at most 16 bytes, its NUL among them, to the address it is given.
+    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr(), 0, 0, 0) };
+    name.into_iter().take_while(|byte| *byte != 0).collect()
 }
 
 /// Has the kernel call this process, and those it forks from now on, by this name.
@@ -160,6 +164,14 @@ pub fn set_priority(nice: i32) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_name_is_taken_on_and_known() {
+        let shown = || std::fs::read_to_string("/proc/thread-self/comm").unwrap();
+        assert_eq!(shown().trim_end().as_bytes(), name());
+        set_name(b"php-fpm8.2").unwrap();
+        assert_eq!((shown().as_str(), name().as_slice()), ("php-fpm8.2\n", &b"php-fpm8.2"[..]));
+    }
 
     #[test]
     fn only_children_of_the_named_parent_are_handled() {
