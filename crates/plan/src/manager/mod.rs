@@ -7,6 +7,9 @@
 //! nobody idle: the master watches the listening socket ──► Looked(Queue): spawn
 //! ```
 
+mod dynamic;
+mod ondemand;
+
 use std::time::{Duration, Instant};
 
 use config::Level;
@@ -19,10 +22,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long a look that changed nothing holds back the next that a worker can ask for: what makes them ask lies in
 /// memory that scripts can write.
 const QUIET: Duration = Duration::from_millis(10);
-/// How long idle workers may be scarce, with nobody waiting, before more are spawned: most requests are over by then.
-const PATIENCE: Duration = Duration::from_millis(20);
-/// From this rate on php-fpm warns of each spawning.
-const BUSY_RATE: u32 = 8;
 
 /// `pm` and what belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,121 +260,6 @@ impl Plan {
             ProcessManager::Static { .. } => {}
             ProcessManager::Dynamic { .. } => self.look_dynamic(id, why, look, now),
             ProcessManager::Ondemand { .. } => self.look_ondemand(id, why, look, now),
-        }
-    }
-
-    fn look_dynamic(&mut self, id: PoolId, why: Why, look: &Look, now: Instant) {
-        let pool = &mut self.pools[id];
-        let ProcessManager::Dynamic { max_children, min_spare, max_spare, max_spawn_rate, .. } =
-            pool.settings.manager
-        else {
-            return;
-        };
-        let (running, idle) = (pool.own(), look.idle.len() as u32);
-        // Those that have been ordered are as good as idle.
-        let short = idle < min_spare && !pool.is_short();
-        let lasts = pool.manager.patience.take_if(|until| now >= *until).is_some();
-        if why != Why::Tick {
-            if !short || running >= max_children {
-                pool.manager.patience = None;
-                // Until those on their way are there, nobody is armed to call.
-                pool.manager.quiet = (!pool.is_short()).then_some(now + QUIET);
-            } else if why == Why::Shortage && !lasts {
-                pool.manager.patience.get_or_insert(now + PATIENCE);
-            } else {
-                self.grow(id, max_spawn_rate.min(min_spare - idle).min(max_children - running));
-            }
-            return;
-        }
-        let rate = pool.manager.rate;
-        let text = format!("currently {} active children, {idle} spare children", look.occupied);
-        let text = format!("{text}, {running} running children. Spawning rate {rate}");
-        self.log_pool(id, Level::Debug, text);
-        if short && running >= max_children {
-            self.saturated(id, "pm.max_children");
-        } else if short {
-            self.grow(id, rate.min(min_spare - idle).min(max_children - running));
-        } else if idle > max_spare
-            && let Some(slot) = self.pools[id].oldest(&look.idle)
-        {
-            self.dismiss(id, slot);
-        }
-        self.adapt_rate(id, idle, running, max_spawn_rate);
-    }
-
-    /// php-fpm's rate doubles with each tick that spawns, and from 8 on it warns; here most workers are spawned
-    /// between the ticks, and a second in which that happened counts alike.
-    fn adapt_rate(&mut self, id: PoolId, idle: u32, running: u32, max_spawn_rate: u32) {
-        let rate = self.pools[id].manager.rate;
-        if !std::mem::take(&mut self.pools[id].manager.grew) {
-            self.pools[id].manager.rate = 1;
-            return;
-        }
-        if rate >= BUSY_RATE {
-            let advice = "you may need to increase pm.start_servers, or pm.min/max_spare_servers";
-            let text = format!("seems busy ({advice}), spawning {rate} children, there are {idle} idle");
-            self.log_pool(id, Level::Warning, format!("{text}, and {running} total children"));
-        }
-        if rate < max_spawn_rate {
-            self.pools[id].manager.rate = rate * 2;
-        }
-    }
-
-    fn grow(&mut self, id: PoolId, count: u32) {
-        self.pools[id].want(count);
-        self.pools[id].manager.grew = true;
-        self.pools[id].manager.patience = None;
-        self.log_pool(id, Level::Debug, format!("{count} child(ren) have been created dynamically"));
-    }
-
-    fn look_ondemand(&mut self, id: PoolId, why: Why, look: &Look, now: Instant) {
-        let pool = &mut self.pools[id];
-        let ProcessManager::Ondemand { max_children, idle_timeout } = pool.settings.manager else { return };
-        match why {
-            Why::Shortage if look.idle.is_empty() => {}
-            Why::Shortage => pool.manager.quiet = Some(now + QUIET),
-            Why::Queue if pool.is_short() => {}
-            // Whoever is idle takes it; or only says to be idle.
-            Why::Queue if !look.idle.is_empty() => pool.manager.quiet = Some(now + QUIET),
-            Why::Queue if pool.own() >= max_children => self.saturated(id, "max_children"),
-            Why::Queue => {
-                pool.want(1);
-                let text = "got accept without idle child available .... I forked";
-                self.log_pool(id, Level::Debug, text);
-            }
-            Why::Tick => {
-                let (idle, occupied) = (look.idle.len(), look.occupied);
-                let text = format!("currently {occupied} active children, {idle} spare children");
-                self.log_pool(id, Level::Debug, text);
-                self.dismiss_unused(id, &look.idle, idle_timeout, now);
-                self.close_unused_server(id, idle_timeout, now);
-            }
-        }
-    }
-
-    /// php-fpm looks at one worker a second only; all that are overdue may go.
-    fn dismiss_unused(&mut self, id: PoolId, idle: &[Idle], timeout: Duration, now: Instant) {
-        for Idle { slot, unused_for } in idle {
-            let Some(worker) = self.pools[id].worker(*slot) else { continue };
-            let unused = unused_for.unwrap_or(Duration::MAX).min(now.duration_since(worker.born));
-            if unused > timeout {
-                self.dismiss(id, *slot);
-            }
-        }
-    }
-
-    /// An ondemand pool without a worker keeps its fork server as long again as an idle worker, for PHP's start-up
-    /// and opcache are worth a little; then it costs no process.
-    fn close_unused_server(&mut self, id: PoolId, timeout: Duration, now: Instant) {
-        let pool = &mut self.pools[id];
-        if !pool.is_empty() || pool.wanted > 0 || !matches!(pool.server, Server::Up { .. }) {
-            pool.manager.empty_since = None;
-            return;
-        }
-        let since = *pool.manager.empty_since.get_or_insert(now);
-        if now.duration_since(since) >= timeout {
-            pool.manager.empty_since = None;
-            self.close_server(id, now);
         }
     }
 
