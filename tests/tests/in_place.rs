@@ -34,6 +34,31 @@ fn words_of_php(side: Side, keep: &str) -> String {
     format!("{}\n{}", answer("-v"), answer("-m")).replace("pcntl\n", "")
 }
 
+/// The ini files PHP reads where the environment names some; an empty part of PHP_INI_SCAN_DIR is the usual folder.
+fn ini_files(side: Side, keep: &str) -> String {
+    let setup =
+        Setup::new().arg("-i").file("ini/php.ini", "precision = 7\n").file("scan/a.ini", "precision = 9\n");
+    let shown = |setup: Setup| {
+        let server = Server::launch(side, &placed(setup, keep));
+        let code = server.wait_exit();
+        // "Configuration File (php.ini) Path" shows what is compiled into the host, where nothing is read; "Scan this dir"
+        // shows the usual folder written out.
+        let shown = |line: &str| line.starts_with("Loaded Conf") || line.starts_with("precision");
+        let wanted = |line: &&str| {
+            shown(line)
+                || line.contains(".ini")
+                    && !["Configuration", "Scan this"].iter().any(|word| line.starts_with(word))
+        };
+        let text = server.stdout().replace(&*server.dir().to_string_lossy(), "{dir}");
+        format!("{code}\n{}", text.lines().filter(wanted).collect::<Vec<_>>().join("\n"))
+    };
+    let rc = shown(setup.clone().env("PHPRC", "{dir}/ini"));
+    let file = shown(setup.clone().env("PHPRC", "{dir}/ini/php.ini").env("PHP_INI_SCAN_DIR", ""));
+    let empty = shown(setup.clone().env("PHPRC", "{dir}/nothing"));
+    let scan = shown(setup.env("PHP_INI_SCAN_DIR", ":{dir}/scan"));
+    [rc, file, empty, scan].join("\n\n")
+}
+
 /// What `start-stop-daemon --name`, `pidof`, `ps -C` and process exporters know the processes by.
 fn names(server: &Server) -> BTreeSet<String> {
     let name = |process: Process| std::fs::read_to_string(format!("/proc/{}/comm", process.pid)).ok();
@@ -54,11 +79,12 @@ fn serves(side: Side, keep: &str) -> String {
 #[test]
 fn php_fpm_in_another_place() {
     let installed_elsewhere = binary::reference() != std::path::Path::new("/usr/sbin/php-fpm8.2");
-    if skip_unless_root("cornac in php-fpm's place", 4) || installed_elsewhere {
+    if skip_unless_root("cornac in php-fpm's place", 6) || installed_elsewhere {
         return;
     }
     for keep in ["beside", "gone"] {
         compare_runs(&format!("PHP's answers, php-fpm {keep}"), None, |side| words_of_php(side, keep));
+        compare_runs(&format!("ini files, php-fpm {keep}"), None, |side| ini_files(side, keep));
         compare_runs(&format!("a page, php-fpm {keep}"), None, |side| serves(side, keep));
     }
 }

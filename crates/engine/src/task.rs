@@ -40,8 +40,9 @@ fn print(printer: fn() -> bool) -> i32 {
 /// Starts PHP with the command line's options and php-fpm's ini files.
 pub(crate) fn start_php(options: &PhpOptions, more: php::Startup) -> Result<(), php::StartupFailed> {
     let files = ini_files::find(options);
-    if let Some(folder) = &files.scan_folder {
-        set_variable("PHP_INI_SCAN_DIR", folder.clone().into_os_string());
+    let inherited = std::env::var_os(ini_files::SCAN_VARIABLE);
+    if let Some(folders) = &files.scan_folders {
+        set_variable(ini_files::SCAN_VARIABLE, folders.clone());
     }
     let startup = php::Startup {
         ini_path: files.path.map(|path| c_string(path.as_os_str().as_bytes())),
@@ -54,8 +55,9 @@ pub(crate) fn start_php(options: &PhpOptions, more: php::Startup) -> Result<(), 
         ..more
     };
     let started = php::start(&startup, &worker::CALLS);
-    if files.scan_folder.is_some() {
-        remove_variable("PHP_INI_SCAN_DIR");
+    match inherited {
+        Some(folders) => set_variable(ini_files::SCAN_VARIABLE, folders),
+        None => remove_variable(ini_files::SCAN_VARIABLE),
     }
     started
 }

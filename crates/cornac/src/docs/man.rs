@@ -49,6 +49,11 @@ const SIGNALS: [(&str, &str); 5] = [
     ("SIGKILL", "All processes end; the next start finds nothing in its way."),
 ];
 
+const WORKER_SIGNALS: [(&str, &str); 2] = [
+    ("SIGQUIT", "End when the request that is being served has been answered."),
+    ("SIGTERM", "End at once."),
+];
+
 const FILES: [(&str, &str); 6] = [
     (
         "/etc/php/8.2/fpm/php-fpm.conf, /usr/local/etc/php-fpm.conf",
@@ -90,6 +95,8 @@ pub(super) fn page() -> String {
     SWITCHES.iter().for_each(|option| page += &switch(option));
     page += ".SH SIGNALS\nTo the master:\n";
     SIGNALS.iter().for_each(|(name, doc)| page += &item(name, doc));
+    page += ".PP\nTo a worker, which is then replaced:\n";
+    WORKER_SIGNALS.iter().for_each(|(name, doc)| page += &item(name, doc));
     page += ".SH EXIT STATUS\n";
     exit_code::MEANINGS.iter().for_each(|(code, doc)| page += &item(&code.to_string(), doc));
     page += ".SH ENVIRONMENT\n";
