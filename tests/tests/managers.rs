@@ -273,7 +273,8 @@ fn hundreds_of_idle_pools_are_one_process() {
     for pool in 0..300 {
         setup = setup.pool(&format!("p{pool}"), "pm = ondemand");
     }
-    cornac(&setup, |server| {
+    // A usual limit is enough for them.
+    cornac(&setup.wrapped(&["prlimit", "--nofile=1024:1024"]), |server| {
         assert_eq!(server.processes().len(), 1);
         let mut client = Client::unix(&server.socket("p299"));
         let reply = client.send(&Request::get(server, "/pid.php"));

@@ -56,7 +56,9 @@ impl Supervisor {
 
     fn start_server(&mut self, pool: PoolId) {
         let mut complaints = Vec::new();
-        let server = fork_server::start(&self.pools[pool], &self.engine, &mut complaints);
+        let server = self
+            .prepare_wake(pool)
+            .and_then(|()| fork_server::start(&self.pools[pool], &self.engine, &mut complaints));
         for complaint in complaints {
             self.log.write(Level::Error, format!("[pool {}] {complaint}", self.pools[pool].name));
         }

@@ -68,6 +68,7 @@ impl Supervisor {
                 None => self.find_unreported(pool, slot),
             }
         }
+        self.drop_wake(pool);
         self.feed(Event::ServerDied { pool, pid, exit });
     }
 

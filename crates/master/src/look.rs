@@ -4,10 +4,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use board::scoreboard::Stage;
+use config::ProcessManager;
 use plan::{Event, Idle, Look, PoolId, Why};
 
+use crate::log::errno_text;
 use crate::poller::Source;
 use crate::supervisor::Supervisor;
+use crate::wake::Wake;
 
 impl Supervisor {
     /// Reads the pool's scoreboard for the plan.
@@ -29,6 +32,30 @@ impl Supervisor {
         }
         board.header().correct_occupied(look.occupied);
         self.events.push_back(Event::Looked { pool, why, look });
+    }
+
+    /// Makes the pipe by which workers wake us, unless there are always as many. A pool without a process has none:
+    /// hundreds of them shall fit into a limit of open files.
+    pub(crate) fn prepare_wake(&mut self, pool: PoolId) -> Result<(), String> {
+        let target = &mut self.pools[pool];
+        if target.config.pm == ProcessManager::Static || target.wake.is_some() {
+            return Ok(());
+        }
+        let watched = Wake::new().and_then(|wake| {
+            self.poller.watch_once(wake.reader(), Source::Wake(pool))?;
+            Ok(wake)
+        });
+        target.wake = Some(watched.map_err(|error| format!("pipe: {}", errno_text(&error)))?);
+        Ok(())
+    }
+
+    /// The fork server is gone; its workers, if there are any, still know the pipe.
+    pub(crate) fn drop_wake(&mut self, pool: PoolId) {
+        if self.plan.workers(pool).is_empty()
+            && let Some(wake) = self.pools[pool].wake.take()
+        {
+            self.poller.forget(wake.reader());
+        }
     }
 
     /// Has a worker wake us, once, when so many are occupied; looks at once if they are.
@@ -61,7 +88,7 @@ impl Supervisor {
         match watched {
             Ok(()) => self.pools[pool].queue_watched = true,
             Err(error) => {
-                let text = format!("cannot watch the listening socket: {}", crate::log::errno_text(&error));
+                let text = format!("cannot watch the listening socket: {}", errno_text(&error));
                 self.write_for(pool, config::Level::Error, &text);
             }
         }

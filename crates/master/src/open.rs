@@ -1,4 +1,4 @@
-//! Everything a pool needs before its fork server starts: identity, scoreboard, log, wake-up call, and last its socket,
+//! Everything a pool needs before its fork server starts: identity, scoreboard, log, and last its socket,
 //! which is the only thing that others see and that would have to be removed if something failed after it.
 
 use std::os::fd::{OwnedFd, RawFd};
@@ -18,7 +18,6 @@ use crate::settings::pool_settings;
 use crate::socket::{self, Socket};
 use crate::spec::{self, Surroundings};
 use crate::start::Parts;
-use crate::wake::Wake;
 use crate::{Invocation, access_log};
 
 /// Opens all pools; no socket of ours stays if one fails.
@@ -29,20 +28,20 @@ pub(crate) fn open_pools(
     own: &[RawFd],
     log: &mut Log,
 ) -> Result<(Vec<Pool>, Sockets), Diagnostic> {
+    // A pool takes at least two descriptors of ours, a worker whose output is caught three; where the limit cannot be
+    // raised, it stays.
+    let inherited_files = process::raise_file_limit().ok();
     let is_root = users::is_root();
     let allow_root = invocation.options.allow_root;
     let identities = each(config, |pool| identity::resolve(pool, is_root, allow_root, log))?;
     let boards = each(config, make_board)?;
     log.write(Level::Debug, format!("got clock tick '{}'", sys::clock::ticks_per_second()));
     let mut shown = each(config, |pool| shown_board(pool, &boards))?.into_iter();
-    let mut wakes = each(config, wake)?.into_iter();
     let mut logs = each(config, |pool| access_log::open(pool, log))?.into_iter();
     let env = |name: &[u8]| config::Host::env(&config::System, name);
     let mut inherited = Sockets::inherit(&env, own, log);
     let sockets = open_sockets(config, &mut inherited, log)?;
     log.write(Level::Debug, event_module(config));
-    // Each worker whose output is caught takes three descriptors of ours; where the limit cannot be raised, it stays.
-    let inherited_files = process::raise_file_limit().ok();
     let process_name = process::name();
     let around = Surroundings {
         global: &config.global,
@@ -70,7 +69,7 @@ pub(crate) fn open_pools(
             shown_board: shown.next().flatten(),
             access_log: logs.next().flatten(),
             queue_unknown: false,
-            wake: wakes.next().flatten(),
+            wake: None,
             queue_watched: false,
             server: None,
             tracing: Default::default(),
@@ -99,12 +98,6 @@ fn shown_board(pool: &config::Pool, boards: &[(OwnedFd, Board)]) -> Result<Optio
     let shown = pool.status_of.and_then(|index| boards.get(index));
     let copy = shown.map(|(fd, _)| fd.try_clone()).transpose();
     copy.map_err(|source| system_error("dup", &source))
-}
-
-/// A pool with always as many workers needs no waking.
-fn wake(pool: &config::Pool) -> Result<Option<Wake>, Diagnostic> {
-    let wanted = (pool.pm != ProcessManager::Static).then(Wake::new);
-    wanted.transpose().map_err(|source| system_error("pipe", &source))
 }
 
 /// What php-fpm says of its event loop: one descriptor for signals, two for each worker whose output is caught.

@@ -42,7 +42,7 @@ pub(crate) struct Pool {
     /// The scoreboard of the pool whose status page this one serves.
     pub(crate) shown_board: Option<OwnedFd>,
     pub(crate) access_log: Option<File>,
-    /// Workers wake us by it; unless there are always as many.
+    /// Workers wake us by it; from the first fork server on, unless there are always as many workers.
     pub(crate) wake: Option<Wake>,
     /// The poller knows the listening socket.
     pub(crate) queue_watched: bool,

@@ -18,7 +18,6 @@ use crate::log::{Log, errno_text};
 use crate::open::open_pools;
 use crate::pid_file::PidFile;
 use crate::poller::{Poller, Source};
-use crate::pool::Pool;
 use crate::reload::{Origin, Predecessor};
 use crate::settings::settings;
 use crate::supervisor::{EARLY_SIGNALS, SIGNALS, Supervisor};
@@ -104,15 +103,10 @@ fn bring_up(
     let pid_path = config.global.pid.clone().filter(|path| !path.as_os_str().is_empty());
     let reloaded = predecessor.is_some();
     let pid_file = pid_path.clone().filter(|_| reloaded).and_then(PidFile::left);
-    let prepared = settle_master(&config.global, &mut log)
-        .and_then(|()| watch_signals())
-        .and_then(|watched| {
+    let prepared =
+        settle_master(&config.global, &mut log).and_then(|()| watch_signals()).and_then(|watched| {
             let own = predecessor.map_or_else(Vec::new, |image| image.sockets);
             Ok((watched, open_pools(invocation, &config, &parts, &own, &mut log)?))
-        })
-        .and_then(|((signals, poller), (pools, sockets))| {
-            watch_wakes(&poller, &pools)?;
-            Ok(((signals, poller), (pools, sockets)))
         });
     let ((signals, poller), (pools, sockets)) = match prepared {
         Ok(prepared) => prepared,
@@ -216,17 +210,6 @@ fn settle_master(global: &Global, log: &mut Log) -> Result<(), Diagnostic> {
         None => {}
     }
     process::adopt_orphans().map_err(|source| system_error("prctl(PR_SET_CHILD_SUBREAPER)", &source))
-}
-
-fn watch_wakes(poller: &Poller, pools: &[Pool]) -> Result<(), Diagnostic> {
-    for (id, pool) in pools.iter().enumerate() {
-        if let Some(wake) = &pool.wake {
-            poller
-                .watch_once(wake.reader(), Source::Wake(id))
-                .map_err(|source| system_error("epoll_ctl", &source))?;
-        }
-    }
-    Ok(())
 }
 
 fn watch_signals() -> Result<(Signals, Poller), Diagnostic> {
