@@ -63,7 +63,7 @@ impl Supervisor {
         let target = &self.pools[pool];
         if let Some(wake) = &target.wake {
             // Without it the look once a second finds the shortage.
-            let _ = self.poller.watch_again(wake.reader(), Source::Wake(pool));
+            let _ = self.poller.watch_once(wake.reader(), Source::Wake(pool));
         }
         if !target.board.header().wake_at(occupied) {
             self.look(pool, Why::Shortage);
@@ -81,16 +81,9 @@ impl Supervisor {
     /// Waits, once, for a connection on the pool's socket.
     pub(crate) fn watch_queue(&mut self, pool: PoolId) {
         let socket = &self.pools[pool].socket.fd;
-        let watched = match self.pools[pool].queue_watched {
-            true => self.poller.watch_again(socket, Source::Queue(pool)),
-            false => self.poller.watch_once(socket, Source::Queue(pool)),
-        };
-        match watched {
-            Ok(()) => self.pools[pool].queue_watched = true,
-            Err(error) => {
-                let text = format!("cannot watch the listening socket: {}", errno_text(&error));
-                self.write_for(pool, config::Level::Error, &text);
-            }
+        if let Err(error) = self.poller.watch_once(socket, Source::Queue(pool)) {
+            let text = format!("cannot watch the listening socket: {}", errno_text(&error));
+            self.write_for(pool, config::Level::Error, &text);
         }
     }
 

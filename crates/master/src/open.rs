@@ -70,7 +70,6 @@ pub(crate) fn open_pools(
             access_log: logs.next().flatten(),
             queue_unknown: false,
             wake: None,
-            queue_watched: false,
             server: None,
             tracing: Default::default(),
             workers: Default::default(),

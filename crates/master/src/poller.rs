@@ -69,14 +69,12 @@ impl Poller {
         Ok(self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, source.token()))?)
     }
 
-    /// Watches until the descriptor has become ready once.
+    /// Watches until the descriptor has become ready once; after that, or before, it can be asked for again.
     pub(crate) fn watch_once(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
-        Ok(self.0.add(fd, once(source))?)
-    }
-
-    /// Watches a descriptor once more.
-    pub(crate) fn watch_again(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
-        Ok(self.0.modify(fd, &mut once(source))?)
+        match self.0.modify(&fd, &mut once(source)) {
+            Err(Errno::ENOENT) => Ok(self.0.add(fd, once(source))?),
+            watched => Ok(watched?),
+        }
     }
 
     /// To be called before the descriptor is closed.

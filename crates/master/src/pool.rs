@@ -44,8 +44,6 @@ pub(crate) struct Pool {
     pub(crate) access_log: Option<File>,
     /// Workers wake us by it; from the first fork server on, unless there are always as many workers.
     pub(crate) wake: Option<Wake>,
-    /// The poller knows the listening socket.
-    pub(crate) queue_watched: bool,
     /// It has been said that the queue's length cannot be found out.
     pub(crate) queue_unknown: bool,
     pub(crate) server: Option<ForkServer>,
