@@ -73,7 +73,7 @@ fn max_requests() {
     let mut plays = Plays::default();
     let managers = [
         ("static", "pm.max_children = 1".to_owned()),
-        ("dynamic", dynamic(2, 1, 1, 1)),
+        ("dynamic", dynamic(1, 1, 1, 1)),
         ("ondemand", "pm = ondemand\npm.max_children = 1".to_owned()),
     ];
     for (name, manager) in managers {
