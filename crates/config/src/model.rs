@@ -108,6 +108,8 @@ pub struct Global {
     pub emergency_restart_interval: Seconds,
     /// How long workers may take to obey a stop or reload.
     pub process_control_timeout: Seconds,
+    /// How long workers may go on without one; 0 = no limit.
+    pub drain_timeout: Seconds,
     /// Most workers of all pools together; 0 = no limit.
     pub process_max: i32,
     /// Nice value of the master; `None` = unchanged.
@@ -143,6 +145,7 @@ impl Default for Global {
             emergency_restart_threshold: 0,
             emergency_restart_interval: Seconds(0),
             process_control_timeout: Seconds(0),
+            drain_timeout: Seconds(3600),
             process_max: 0,
             process_priority: None,
             daemonize: true,

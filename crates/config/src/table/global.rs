@@ -198,4 +198,17 @@ pub(super) static TABLE: &[Directive] = &[
         ],
     )
     .own(),
+    global(
+        "drain_timeout",
+        |g| Field::Time(&mut g.drain_timeout),
+        [
+            "1h",
+            "a time in s, m, h or d; 0 = no limit",
+            "0.1.0",
+            "How long workers that are being replaced or stopped may go on with the request they have, where \
+             process_control_timeout is not set; after that they are terminated.",
+            "drain_timeout = 5m",
+        ],
+    )
+    .own(),
 ];
