@@ -26,10 +26,10 @@ impl Supervisor {
     /// Opens the logs again under their names, after somebody has moved them away, and has all workers replaced, as
     /// php-fpm does: the old ones finish their requests, and write them to the old files.
     pub(crate) fn reopen_access_logs(&mut self) {
-        if self.pools.iter().all(|pool| pool.access_log.is_none()) {
+        if self.pools.values().all(|pool| pool.access_log.is_none()) {
             return;
         }
-        let opened = self.pools.iter_mut().try_for_each(|pool| {
+        let opened = self.pools.values_mut().try_for_each(|pool| {
             if let Some(file) = open(&pool.config, &mut self.log)? {
                 pool.access_log = Some(file);
             }
@@ -49,7 +49,7 @@ impl Supervisor {
 
     /// Workers forked after this write to the new files.
     fn hand_out_access_logs(&mut self) {
-        for pool in &self.pools {
+        for pool in self.pools.values() {
             let channel = pool.server.as_ref().and_then(|server| server.channel.as_ref());
             let (Some(file), Some(channel)) = (&pool.access_log, channel) else { continue };
             if let Err(error) = channel.try_send(&encode(&Order::UseAccessLog), &[file.as_fd()]) {

@@ -184,7 +184,7 @@ impl Supervisor {
 
     /// The start failed: nothing is left running, and nothing of ours stays behind.
     fn fail(&mut self, code: u8) {
-        for pool in 0..self.pools.len() {
+        for pool in self.pools.ids() {
             self.kill_server(pool);
             if let Some(server) = self.pools[pool].server.take() {
                 if !server.ended {

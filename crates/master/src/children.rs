@@ -28,8 +28,8 @@ impl Supervisor {
         while let Some((pid, status)) = process::collect() {
             let Some(exit) = Exit::from_wait_status(status) else { continue };
             let server =
-                self.pools.iter().position(|pool| pool.server.as_ref().is_some_and(|s| s.pid == pid));
-            if let Some(pool) = server {
+                self.pools.iter().find(|(_, pool)| pool.server.as_ref().is_some_and(|s| s.pid == pid));
+            if let Some((pool, _)) = server {
                 self.server_ended(pool, pid, exit);
             } else if let Some((pool, slot)) = self.plan.worker_by_pid(pid) {
                 self.worker_ended(pool, slot, exit);
@@ -94,7 +94,7 @@ impl Supervisor {
     }
 
     fn is_server(&self, pid: u32) -> bool {
-        self.pools.iter().filter_map(|pool| pool.server.as_ref()).any(|server| server.pid == pid)
+        self.pools.values().filter_map(|pool| pool.server.as_ref()).any(|server| server.pid == pid)
     }
 
     fn worker_born(&mut self, pool: PoolId, slot: u32, pid: u32, parent: u32) {
@@ -243,10 +243,10 @@ impl Supervisor {
     /// are ready, as in php-fpm, where extensions of a pool are loaded by its workers.
     pub(crate) fn hear_workers(&mut self) {
         self.hears_workers = true;
-        for server in self.pools.iter_mut().filter_map(|pool| pool.server.as_mut()) {
+        for server in self.pools.values_mut().filter_map(|pool| pool.server.as_mut()) {
             server.stderr.let_go(server.pid, &mut self.log);
         }
-        for pool in 0..self.pools.len() {
+        for pool in self.pools.ids() {
             let slots: Vec<u32> = self.pools[pool].workers.keys().copied().collect();
             slots.into_iter().for_each(|slot| self.hear_worker(pool, slot));
         }
@@ -264,8 +264,11 @@ impl Supervisor {
 
     /// Reads what all workers have said so far.
     pub(crate) fn drain_workers(&mut self) {
-        let born =
-            self.pools.iter_mut().flat_map(|pool| pool.workers.values_mut()).filter(|worker| worker.pid != 0);
+        let born = self
+            .pools
+            .values_mut()
+            .flat_map(|pool| pool.workers.values_mut())
+            .filter(|worker| worker.pid != 0);
         for worker in born {
             let Some(capture) = &mut worker.capture else { continue };
             for stream in [Stream::Stdout, Stream::Stderr] {

@@ -22,6 +22,12 @@ pub(crate) fn limits(pool: &config::Pool) -> Limits {
 }
 
 impl Supervisor {
+    /// The pool's requests are looked at from the next beginning of the heartbeat on.
+    pub(crate) fn limit_requests(&mut self, pool: PoolId) {
+        let target = &self.pools[pool];
+        self.timeouts.insert(pool, target.name.clone(), limits(&target.config));
+    }
+
     /// Looks at the requests if it is time.
     pub(crate) fn beat(&mut self, now: Instant) {
         for pool in self.timeouts.due(now) {

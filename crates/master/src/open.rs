@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use board::scoreboard::Board;
 use config::{Config, Diagnostic, Level, ProcessManager};
+use plan::Pools;
 use sys::spawn::Rights;
 use sys::{process, users};
 
@@ -27,7 +28,7 @@ pub(crate) fn open_pools(
     parts: &Parts,
     own: &[RawFd],
     log: &mut Log,
-) -> Result<(Vec<Pool>, Sockets), Diagnostic> {
+) -> Result<(Pools<Pool>, Sockets), Diagnostic> {
     // A pool takes at least two descriptors of ours, a worker whose output is caught three; where the limit cannot be
     // raised, it stays.
     let inherited_files = process::raise_file_limit().ok();

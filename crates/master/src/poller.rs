@@ -26,6 +26,19 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// Whose it is.
+    pub(crate) fn pool(self) -> Option<PoolId> {
+        match self {
+            Source::Signals => None,
+            Source::LastSteps(pool)
+            | Source::Channel(pool)
+            | Source::ServerOutput(pool)
+            | Source::WorkerOutput(pool, ..)
+            | Source::Wake(pool)
+            | Source::Queue(pool) => Some(pool),
+        }
+    }
+
     /// Kind in the top byte, then 24 bits of pool and 32 of slot.
     fn token(self) -> u64 {
         let (kind, pool, slot) = match self {

@@ -9,7 +9,7 @@ use crate::supervisor::Supervisor;
 impl Supervisor {
     /// The sizes of the queues are known from the start on.
     pub(crate) fn sample_queues(&mut self) {
-        (0..self.pools.len()).for_each(|pool| self.sample_queue(pool));
+        self.pools.ids().into_iter().for_each(|pool| self.sample_queue(pool));
     }
 
     /// Puts into the scoreboard what the kernel says of the pool's queue. Where it says nothing the numbers stay 0.

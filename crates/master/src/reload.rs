@@ -114,7 +114,7 @@ impl Supervisor {
             Ok(prepared) => prepared,
             Err(error) => return error,
         };
-        if let Some(limit) = self.pools.first().and_then(|pool| pool.inherited_files) {
+        if let Some(limit) = self.pools.values().next().and_then(|pool| pool.inherited_files) {
             let _ = process::limit_files(limit);
         }
         self.log.restore_stderr();

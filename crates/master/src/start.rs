@@ -22,7 +22,7 @@ use crate::reload::{Origin, Predecessor};
 use crate::settings::settings;
 use crate::supervisor::{EARLY_SIGNALS, SIGNALS, Supervisor};
 use crate::systemd::Systemd;
-use crate::{Invocation, exit_code, heartbeat, php};
+use crate::{Invocation, exit_code, php};
 
 /// How long the launcher waits for the master: longer than any start-up of PHP may take, which php-fpm has behind it
 /// when its launcher begins to wait its 10 s.
@@ -116,9 +116,7 @@ fn bring_up(
     let mut supervisor = Box::new(Supervisor {
         log,
         plan: Plan::new(settings(&config, reloaded)),
-        timeouts: Timeouts::new(
-            pools.iter().map(|pool| (pool.name.clone(), heartbeat::limits(&pool.config))).collect(),
-        ),
+        timeouts: Timeouts::default(),
         pools,
         sockets,
         origin,
@@ -133,6 +131,7 @@ fn bring_up(
         events: Default::default(),
         outcome: None,
     });
+    supervisor.pools.ids().into_iter().for_each(|pool| supervisor.limit_requests(pool));
     supervisor.sample_queues();
     Up::Running(supervisor)
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use config::Level;
 use plan::timeouts::Timeouts;
-use plan::{Event, Plan, Request, Why};
+use plan::{Event, Plan, Pools, Request, Why};
 use sys::daemon::Launcher;
 use sys::signals::Signals;
 
@@ -38,7 +38,7 @@ pub(crate) struct Supervisor {
     pub(crate) log: Log,
     pub(crate) plan: Plan,
     pub(crate) timeouts: Timeouts,
-    pub(crate) pools: Vec<Pool>,
+    pub(crate) pools: Pools<Pool>,
     pub(crate) sockets: Sockets,
     /// What a reload starts again.
     pub(crate) origin: Origin,
@@ -104,6 +104,10 @@ impl Supervisor {
     }
 
     fn handle(&mut self, source: Source) {
+        // What became ready together with the end of a pool's last process finds no pool any more.
+        if source.pool().is_some_and(|pool| self.pools.get(pool).is_none()) {
+            return;
+        }
         match source {
             Source::Signals => {}
             Source::LastSteps(pool) => self.hear_last_steps(pool),

@@ -112,7 +112,7 @@ impl Supervisor {
     }
 
     fn totals(&self) -> Totals {
-        self.pools.iter().fold(Totals::default(), |sum, pool| {
+        self.pools.values().fold(Totals::default(), |sum, pool| {
             let (idle, active) = pool.board.census();
             let header = pool.board.header();
             Totals {

@@ -12,6 +12,7 @@ mod emergency;
 mod exit;
 mod manager;
 mod pool;
+mod pools;
 mod server;
 mod stop;
 pub mod timeouts;
@@ -24,6 +25,7 @@ pub use emergency::Emergency;
 pub use exit::{Exit, signal_name};
 pub use manager::{Idle, Look, ProcessManager, Why};
 use pool::{Pool, Server};
+pub use pools::Pools;
 use stop::Stop;
 
 /// Index of a pool, in the order of the configuration.
@@ -252,7 +254,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Plan {
     settings: Settings,
-    pools: Vec<Pool>,
+    pools: Pools<Pool>,
     phase: Phase,
     process_max_told: bool,
     ready_told: bool,
@@ -316,13 +318,13 @@ impl Plan {
 
     /// When to feed `DeadlineReached` if nothing else happens.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let looks = self.pools.iter().filter_map(|pool| pool.manager.deadline());
+        let looks = self.pools.values().filter_map(|pool| pool.manager.deadline());
         looks.filter(|_| self.wants_workers()).chain(self.limit()).min()
     }
 
     /// The end of the next delay or limit.
     fn limit(&self) -> Option<Instant> {
-        let pools = self.pools.iter().filter_map(|pool| pool.deadline(self.wants_workers()));
+        let pools = self.pools.values().filter_map(|pool| pool.deadline(self.wants_workers()));
         let stop = match &self.phase {
             Phase::Stopping(stop) => stop.deadline,
             _ => None,
@@ -332,7 +334,7 @@ impl Plan {
 
     /// The worker with this process id.
     pub fn worker_by_pid(&self, pid: u32) -> Option<(PoolId, u32)> {
-        self.pools.iter().enumerate().find_map(|(id, pool)| Some((id, pool.slot_of(pid)?)))
+        self.pools.iter().find_map(|(id, pool)| Some((id, pool.slot_of(pid)?)))
     }
 
     /// Slots of a pool that are taken, with the process id once it is known.
@@ -359,7 +361,7 @@ impl Plan {
     }
 
     fn begin(&mut self, now: Instant) {
-        for pool in 0..self.pools.len() {
+        for pool in self.pools.ids() {
             if self.pools[pool].needs_server() {
                 self.start_server(pool, now);
             }
@@ -373,7 +375,7 @@ impl Plan {
             Server::Down => self.settings.reloaded,
             _ => false,
         };
-        self.pools.iter().all(|pool| !pool.needs_server() || done(pool))
+        self.pools.values().all(|pool| !pool.needs_server() || done(pool))
     }
 
     /// A fork server that fails now makes the start fail.
@@ -397,7 +399,7 @@ impl Plan {
             Phase::Normal => {
                 self.check_servers(now);
                 self.fill(now);
-                (0..self.pools.len()).for_each(|pool| self.watch(pool, now));
+                self.pools.ids().into_iter().for_each(|pool| self.watch(pool, now));
                 self.tell_ready(now);
             }
             Phase::Stopping(_) => self.stop_step(now),
@@ -407,7 +409,7 @@ impl Plan {
 
     /// Once the workers of the first filling are there: every order has been answered.
     fn tell_ready(&mut self, now: Instant) {
-        if !self.ready_told && !self.pools.iter().any(Pool::awaits_any) {
+        if !self.ready_told && !self.pools.values().any(Pool::awaits_any) {
             self.ready_told = true;
             self.log(Level::Notice, "ready to handle connections");
             self.actions.push(Action::TellReady);

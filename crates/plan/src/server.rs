@@ -110,7 +110,7 @@ impl Plan {
 
     /// Restarts that are due, starts and ends that took too long.
     pub(crate) fn check_servers(&mut self, now: Instant) {
-        for pool in 0..self.pools.len() {
+        for pool in self.pools.ids() {
             match self.pools[pool].server {
                 Server::Down if self.wants_workers() && !self.pools[pool].restarts.held(now) => {
                     self.pools[pool].restarts.release(now);

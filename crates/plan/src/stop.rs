@@ -63,7 +63,7 @@ impl Plan {
 
     /// Looks how far the stop has come; called after every event while stopping.
     pub(crate) fn stop_step(&mut self, now: Instant) {
-        let workers: usize = self.pools.iter().map(|pool| pool.workers().count()).sum();
+        let workers: usize = self.pools.values().map(|pool| pool.workers().count()).sum();
         let Phase::Stopping(stop) = &mut self.phase else { return };
         let due = stop.deadline.is_some_and(|deadline| now >= deadline);
         if workers == 0 {
@@ -86,7 +86,7 @@ impl Plan {
 
     pub(crate) fn signal_all(&mut self, signal: i32) {
         let mut alive = 0;
-        for pool in 0..self.pools.len() {
+        for pool in self.pools.ids() {
             let slots: Vec<u32> = self.pools[pool].workers().map(|(slot, _)| slot).collect();
             alive += slots.len();
             for slot in slots {
@@ -99,7 +99,7 @@ impl Plan {
     /// A fork server that has not told the end of its killed workers for a second is stopped or hangs. When it is
     /// gone, we see for ourselves.
     fn kill_silent_servers(&mut self) {
-        for id in 0..self.pools.len() {
+        for id in self.pools.ids() {
             let pool = &self.pools[id];
             if !matches!(pool.server, Server::Down) && pool.workers().next().is_some() {
                 self.actions.push(Action::KillServer(id));
@@ -108,8 +108,12 @@ impl Plan {
     }
 
     fn stop_servers(&mut self, now: Instant) {
-        let running: Vec<PoolId> =
-            (0..self.pools.len()).filter(|id| !matches!(self.pools[*id].server, Server::Down)).collect();
+        let running: Vec<PoolId> = self
+            .pools
+            .ids()
+            .into_iter()
+            .filter(|id| !matches!(self.pools[*id].server, Server::Down))
+            .collect();
         if running.is_empty() {
             return self.stopped();
         }

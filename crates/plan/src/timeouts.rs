@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use config::Level;
 
-use crate::{Action, PoolId};
+use crate::{Action, PoolId, Pools};
 
 const SIGTERM: i32 = 15;
 /// The shortest heartbeat.
@@ -66,9 +66,9 @@ pub struct Ongoing {
 }
 
 /// What is remembered between heartbeats.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Timeouts {
-    limits: Vec<(String, Limits)>,
+    limits: Pools<(String, Limits)>,
     period: Option<Duration>,
     next: Option<Instant>,
     /// The last request of each worker that the slow log has.
@@ -76,17 +76,22 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// For pools with these names and limits, in the order of the configuration.
-    pub fn new(limits: Vec<(String, Limits)>) -> Timeouts {
-        let period = period(limits.iter().map(|(_, limits)| limits));
-        Timeouts { limits, period, next: None, logged: BTreeMap::new() }
+    /// A pool with its name and limits.
+    pub fn insert(&mut self, pool: PoolId, name: String, limits: Limits) {
+        self.limits.insert(pool, (name, limits));
     }
 
-    /// The start is announced: the heartbeat begins, if any pool needs one.
+    /// Nothing of the pool runs any more.
+    pub fn remove(&mut self, pool: PoolId) {
+        self.limits.remove(pool);
+        self.logged.retain(|(of, _), _| *of != pool);
+    }
+
+    /// The start or a reload is announced: the heartbeat begins, if any pool needs one.
     pub fn begin(&mut self, now: Instant) -> Option<Action> {
-        let period = self.period?;
-        self.next = Some(now + period);
-        let text = format!("heartbeat have been set up with a timeout of {}ms", period.as_millis());
+        self.period = period(self.limits.values().map(|(_, limits)| limits));
+        self.next = self.period.map(|period| now + period);
+        let text = format!("heartbeat have been set up with a timeout of {}ms", self.period?.as_millis());
         Some(Action::Log(Level::Debug, text))
     }
 
@@ -103,7 +108,7 @@ impl Timeouts {
         }
         // A beat that comes late does not make the following ones come faster.
         self.next = Some((next + period).max(now));
-        (0..self.limits.len()).filter(|pool| self.limits[*pool].1.any()).collect()
+        self.limits.iter().filter(|(_, (_, limits))| limits.any()).map(|(pool, _)| pool).collect()
     }
 
     /// What to do about the requests of a pool; `ongoing` holds all of them.
@@ -181,7 +186,9 @@ mod tests {
     }
 
     fn timeouts(slow: u64, terminate: u64, track_finished: bool) -> Timeouts {
-        Timeouts::new(vec![("www".to_owned(), Limits { slow, terminate, track_finished })])
+        let mut timeouts = Timeouts::default();
+        timeouts.insert(0, "www".to_owned(), Limits { slow, terminate, track_finished });
+        timeouts
     }
 
     fn shown(actions: Vec<Action>) -> Vec<String> {

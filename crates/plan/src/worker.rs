@@ -14,10 +14,10 @@ const INFANCY: Duration = Duration::from_secs(1);
 impl Plan {
     /// Orders what is missing, pool by pool.
     pub(crate) fn fill(&mut self, now: Instant) {
-        for pool in &mut self.pools {
+        for pool in self.pools.values_mut() {
             pool.crashes.release(now);
         }
-        for pool in 0..self.pools.len() {
+        for pool in self.pools.ids() {
             while let Some(slot) = self.pools[pool].vacancy(now) {
                 if !self.process_max_allows() {
                     return;
@@ -29,7 +29,7 @@ impl Plan {
     }
 
     fn process_max_allows(&mut self) -> bool {
-        let all: usize = self.pools.iter().map(|pool| pool.workers().count()).sum();
+        let all: usize = self.pools.values().map(|pool| pool.workers().count()).sum();
         let limit = self.settings.process_max as usize;
         if limit == 0 || all < limit {
             return true;
@@ -77,7 +77,8 @@ impl Plan {
     /// All workers finish and are replaced: they hold what is old by now. php-fpm, too, means those of all pools.
     pub(crate) fn recycle(&mut self) {
         self.signal_all(SIGQUIT);
-        let ordered = self.pools.iter_mut().flat_map(Pool::workers_mut).filter(|worker| worker.pid.is_none());
+        let ordered =
+            self.pools.values_mut().flat_map(Pool::workers_mut).filter(|worker| worker.pid.is_none());
         ordered.for_each(|worker| worker.outdated = true);
     }
 

@@ -214,7 +214,7 @@ impl Pool {
 impl Plan {
     /// What the passing of time asks of the managers.
     pub(crate) fn tick(&mut self, now: Instant) {
-        for id in 0..self.pools.len() {
+        for id in self.pools.ids() {
             let manager = &mut self.pools[id].manager;
             if manager.quiet.is_some_and(|until| now >= until) {
                 manager.quiet = None;
