@@ -18,7 +18,12 @@ use crate::{exit_code, fork_server};
 impl Supervisor {
     pub(crate) fn apply(&mut self, action: Action) {
         match action {
-            Action::Log(level, text) => self.log.write(level, text),
+            Action::Log(level, text) => {
+                if level >= Level::Error {
+                    self.note_error(&text);
+                }
+                self.log.write(level, text);
+            }
             Action::StartServer(pool) => self.start_server(pool),
             Action::CloseServer(pool) => self.close_server(pool),
             Action::KillServer(pool) => self.kill_server(pool),
@@ -42,8 +47,14 @@ impl Supervisor {
             Action::TellReady => {
                 self.tell_systemd_ready();
                 self.hear_workers();
+                self.reload_serves();
             }
             Action::CheckReload => self.check_reload(),
+            Action::CommitReload => self.commit_reload(),
+            Action::AbandonReload => self.abandon_reload(),
+            Action::Unwatch(pool) => self.unwatch(pool),
+            Action::Retire(pool) => self.retire(pool),
+            Action::Forget(pool) => self.forget(pool),
             Action::Execute => self.execute_anew(),
             Action::ReopenLogs => self.reopen_logs(),
             Action::Fail { configuration } => {
@@ -161,7 +172,7 @@ impl Supervisor {
         self.feed(Event::Announced);
     }
 
-    fn tie_stderr(&mut self) {
+    pub(crate) fn tie_stderr(&mut self) {
         if let Err(error) = self.log.tie_stderr() {
             let cause = crate::log::errno_text(&error);
             self.log

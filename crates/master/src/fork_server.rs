@@ -18,7 +18,7 @@ use sys::spawn::{self, LIMIT_CORE, LIMIT_FILES, LastSteps, Program, SpawnError, 
 use crate::capture::{self, Capture, Style};
 use crate::log::errno_text;
 use crate::pool::Pool;
-use crate::{inheritance, php, reload};
+use crate::{inheritance, php, reexec};
 
 /// A running fork server.
 #[derive(Debug)]
@@ -158,7 +158,7 @@ fn is_for_the_master(name: &[u8]) -> bool {
         || name.starts_with(inheritance::VARIABLE.as_bytes())
         || name.starts_with(b"WATCHDOG_")
         || matches!(name, b"NOTIFY_SOCKET" | b"LD_PRELOAD")
-        || name == reload::MARK.as_bytes()
+        || name == reexec::MARK.as_bytes()
         || name == TASK_VARIABLE.as_bytes()
 }
 

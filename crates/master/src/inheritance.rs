@@ -4,6 +4,8 @@
 //! Who handed a socket in owns it: such a one is never unlinked (php-fpm does, and socket activation works once). Those
 //! that came from our own image before a reload are ours.
 
+mod round;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -34,6 +36,12 @@ struct Listener {
     ours: bool,
     /// A pool has it.
     used: bool,
+    /// Made in the reload that is under way.
+    fresh: bool,
+    /// The file that clients find it by, if it is ours.
+    file: Option<round::FileId>,
+    /// That file is not there any more: it is to be replaced.
+    lost: bool,
 }
 
 /// All of them.
@@ -113,7 +121,7 @@ impl Sockets {
                 Ok((fd, bound)) => {
                     log.write(Level::Notice, format!("using inherited socket fd={number}, \"{shown}\""));
                     let ours = ours.contains(&number);
-                    sockets.list.push(Listener { key, bound, fd: Rc::new(fd), ours, used: false });
+                    sockets.list.push(Listener::new(key, bound, fd, ours));
                 }
                 Err(error) => {
                     let cause =
@@ -129,8 +137,10 @@ impl Sockets {
 
     /// The socket of that name, or else the one that is really bound to it; whether it is TCP.
     pub(crate) fn find(&mut self, key: &[u8]) -> Option<(Rc<OwnedFd>, bool)> {
-        let named = self.list.iter().position(|listener| listener.key == key);
-        let found = named.or_else(|| self.list.iter().position(|listener| key_of(&listener.bound) == key))?;
+        let there = |listener: &Listener| !listener.lost;
+        let named = self.list.iter().position(|listener| there(listener) && listener.key == key);
+        let bound = |listener: &Listener| there(listener) && key_of(&listener.bound) == key;
+        let found = named.or_else(|| self.list.iter().position(bound))?;
         let listener = &mut self.list[found];
         // Pools that share one watch it apart, for which each needs a descriptor.
         let fd = match listener.used {
@@ -143,9 +153,9 @@ impl Sockets {
 
     /// A new one, just made.
     pub(crate) fn add(&mut self, bound: Bound, fd: OwnedFd) -> Rc<OwnedFd> {
-        let fd = Rc::new(fd);
-        let key = key_of(&bound);
-        self.list.push(Listener { key, bound, fd: fd.clone(), ours: true, used: true });
+        let made = Listener { used: true, fresh: true, ..Listener::new(key_of(&bound), bound, fd, true) };
+        let fd = made.fd.clone();
+        self.list.push(made);
         fd
     }
 
@@ -184,9 +194,15 @@ impl Sockets {
 }
 
 impl Listener {
+    fn new(key: Vec<u8>, bound: Bound, fd: OwnedFd, ours: bool) -> Listener {
+        let file = round::file_id(&bound).filter(|_| ours);
+        Listener { key, bound, fd: Rc::new(fd), ours, used: false, fresh: false, file, lost: false }
+    }
+
     fn unlink(&self) {
         if let Ok(Listen::Unix(path)) = Listen::parse(&self.key)
             && self.ours
+            && !self.lost
         {
             let _ = fs::remove_file::<PathBuf>(path);
         }

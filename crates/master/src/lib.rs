@@ -27,6 +27,7 @@ mod pid_file;
 mod poller;
 mod pool;
 mod queue;
+mod reexec;
 mod reload;
 mod settings;
 mod slow_log;

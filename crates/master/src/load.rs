@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use config::{Config, GlobError, Host, Level, LogKind, System};
+use config::{Config, Diagnostic, GlobError, Host, Level, Loaded, LogKind, System};
 use sys::syslog::Syslog;
 
 use crate::log::{Log, errno_text};
@@ -67,10 +67,42 @@ impl LogOpener {
     }
 }
 
+/// A configuration that was read, with the error log it names.
+#[derive(Debug)]
+pub(crate) struct Read {
+    loaded: Loaded,
+    opener: LogOpener,
+}
+
+/// Reads the configuration and says nothing yet.
+pub(crate) fn read(invocation: &Invocation) -> Read {
+    let opener = LogOpener::new(invocation);
+    Read { loaded: config::load(&invocation.config, &invocation.options, &opener), opener }
+}
+
 /// Loads the configuration and says what was found. `None`: it cannot be used, and that has been said.
 pub(crate) fn load(invocation: &Invocation, log: &mut Log) -> Option<Config> {
-    let opener = LogOpener::new(invocation);
-    let loaded = config::load(&invocation.config, &invocation.options, &opener);
+    read(invocation).settle(invocation, log)
+}
+
+impl Read {
+    /// `None`: it cannot be used.
+    pub(crate) fn config(&self) -> Option<&Config> {
+        self.loaded.config.as_ref()
+    }
+
+    pub(crate) fn diagnostics(&self) -> &[Diagnostic] {
+        &self.loaded.diagnostics
+    }
+
+    /// The log is what the configuration says, and what was found is said there.
+    pub(crate) fn settle(self, invocation: &Invocation, log: &mut Log) -> Option<Config> {
+        let Read { loaded, opener } = self;
+        settle(loaded, opener, invocation, log)
+    }
+}
+
+fn settle(loaded: Loaded, opener: LogOpener, invocation: &Invocation, log: &mut Log) -> Option<Config> {
     let watched = invocation.force_stderr || sys::stdio::stderr_is_terminal();
     log.prefer_stderr(watched && !loaded.global.daemonize);
     if let Some((file, path)) = opener.error_log.into_inner() {

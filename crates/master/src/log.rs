@@ -99,6 +99,12 @@ impl Log {
         self.announced = true;
     }
 
+    /// A reload is announced like a start: until then lines go to stderr as well, unless that is the log.
+    pub(crate) fn begin_anew(&mut self) {
+        self.announced = false;
+        self.copies = self.stderr.is_some();
+    }
+
     /// When lines go to the target alone, what else is written to our stderr goes there too.
     pub(crate) fn tie_stderr(&self) -> io::Result<()> {
         match &self.target {

@@ -1,12 +1,12 @@
 //! Everything a pool needs before its fork server starts: identity, scoreboard, log, and last its socket,
 //! which is the only thing that others see and that would have to be removed if something failed after it.
 
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::time::SystemTime;
 
 use board::scoreboard::Board;
 use config::{Config, Diagnostic, Level, ProcessManager};
-use plan::Pools;
+use sys::process::Limit;
 use sys::spawn::Rights;
 use sys::{process, users};
 
@@ -16,32 +16,39 @@ use crate::load::{error, system_error};
 use crate::log::{Log, errno_text};
 use crate::pool::{Pool, shown_name};
 use crate::settings::pool_settings;
-use crate::socket::{self, Socket};
+use crate::socket;
 use crate::spec::{self, Surroundings};
 use crate::start::Parts;
 use crate::{Invocation, access_log};
 
-/// Opens all pools; no socket of ours stays if one fails.
+/// What pools are opened from.
+#[derive(Clone, Copy)]
+pub(crate) struct Opening<'a> {
+    pub(crate) invocation: &'a Invocation,
+    pub(crate) config: &'a Config,
+    pub(crate) parts: &'a Parts,
+    /// The limit of open files that pools get.
+    pub(crate) inherited_files: Option<Limit>,
+}
+
+/// Opens the pools at these places of the configuration. Sockets are found in `sockets`, or made and put there.
 pub(crate) fn open_pools(
-    invocation: &Invocation,
-    config: &Config,
-    parts: &Parts,
-    own: &[RawFd],
+    opening: &Opening<'_>,
+    chosen: &[usize],
+    sockets: &mut Sockets,
     log: &mut Log,
-) -> Result<(Pools<Pool>, Sockets), Diagnostic> {
-    // A pool takes at least two descriptors of ours, a worker whose output is caught three; where the limit cannot be
-    // raised, it stays.
-    let inherited_files = process::raise_file_limit().ok();
+) -> Result<Vec<Pool>, Diagnostic> {
+    let Opening { invocation, config, parts, inherited_files } = *opening;
+    let each_pool = Chosen { config, chosen };
     let is_root = users::is_root();
     let allow_root = invocation.options.allow_root;
-    let identities = each(config, |pool| identity::resolve(pool, is_root, allow_root, log))?;
-    let boards = each(config, make_board)?;
+    let identities = each_pool.make(|pool| identity::resolve(pool, is_root, allow_root, log))?;
+    let boards = each_pool.make(make_board)?;
     log.write(Level::Debug, format!("got clock tick '{}'", sys::clock::ticks_per_second()));
-    let mut shown = each(config, |pool| shown_board(pool, &boards))?.into_iter();
-    let mut logs = each(config, |pool| access_log::open(pool, log))?.into_iter();
+    let mut shown = each_pool.make(|pool| shown_board(pool, chosen, &boards))?.into_iter();
+    let mut logs = each_pool.make(|pool| access_log::open(pool, log))?.into_iter();
     let env = |name: &[u8]| config::Host::env(&config::System, name);
-    let mut inherited = Sockets::inherit(&env, own, log);
-    let sockets = open_sockets(config, &mut inherited, log)?;
+    let opened = each_pool.make(|pool| socket::open(pool, sockets, log))?;
     log.write(Level::Debug, event_module(config));
     let process_name = process::name();
     let around = Surroundings {
@@ -52,8 +59,9 @@ pub(crate) fn open_pools(
         process_name: &process_name,
         env: &env,
     };
-    let members = config.pools.iter().zip(identities).zip(boards).zip(sockets).zip(&parts.executables);
-    let pools = members.map(|((((pool, identity), (board_fd, board)), socket), executable)| {
+    let members = chosen.iter().zip(identities).zip(boards).zip(opened);
+    let pools = members.map(|(((index, identity), (board_fd, board)), socket)| {
+        let (pool, executable) = (&config.pools[*index], &parts.executables[*index]);
         let described = spec::describe(pool, &identity, socket.is_tcp(), &around);
         Pool {
             name: shown_name(&pool.name),
@@ -76,14 +84,21 @@ pub(crate) fn open_pools(
             workers: Default::default(),
         }
     });
-    Ok((pools.collect(), inherited))
+    Ok(pools.collect())
 }
 
-fn each<T>(
-    config: &Config,
-    make: impl FnMut(&config::Pool) -> Result<T, Diagnostic>,
-) -> Result<Vec<T>, Diagnostic> {
-    config.pools.iter().map(make).collect()
+struct Chosen<'a> {
+    config: &'a Config,
+    chosen: &'a [usize],
+}
+
+impl Chosen<'_> {
+    fn make<T>(
+        &self,
+        mut make: impl FnMut(&config::Pool) -> Result<T, Diagnostic>,
+    ) -> Result<Vec<T>, Diagnostic> {
+        self.chosen.iter().map(|index| make(&self.config.pools[*index])).collect()
+    }
 }
 
 /// Rights to take before exec, unless PHP's start-up runs as root and the engine takes them.
@@ -94,8 +109,13 @@ fn rights(identity: Identity, described: &board::PoolSpec) -> Option<Rights> {
 }
 
 /// The scoreboard of the pool whose status page this one serves.
-fn shown_board(pool: &config::Pool, boards: &[(OwnedFd, Board)]) -> Result<Option<OwnedFd>, Diagnostic> {
-    let shown = pool.status_of.and_then(|index| boards.get(index));
+fn shown_board(
+    pool: &config::Pool,
+    chosen: &[usize],
+    boards: &[(OwnedFd, Board)],
+) -> Result<Option<OwnedFd>, Diagnostic> {
+    let place = pool.status_of.and_then(|shown| chosen.iter().position(|index| *index == shown));
+    let shown = place.and_then(|place| boards.get(place));
     let copy = shown.map(|(fd, _)| fd.try_clone()).transpose();
     copy.map_err(|source| system_error("dup", &source))
 }
@@ -123,13 +143,4 @@ fn make_board(pool: &config::Pool) -> Result<(OwnedFd, Board), Diagnostic> {
             errno_text(&source)
         ))
     })
-}
-
-fn open_sockets(config: &Config, sockets: &mut Sockets, log: &mut Log) -> Result<Vec<Socket>, Diagnostic> {
-    let opened = each(config, |pool| socket::open(pool, sockets, log));
-    match &opened {
-        Ok(_) => sockets.close_unused(),
-        Err(_) => sockets.unlink(),
-    }
-    opened
 }

@@ -39,7 +39,7 @@ impl Source {
         }
     }
 
-    /// Kind in the top byte, then 24 bits of pool and 32 of slot.
+    /// Kind in the top byte, then 32 bits of pool and 24 of slot.
     fn token(self) -> u64 {
         let (kind, pool, slot) = match self {
             Source::Signals => (0, 0, 0),
@@ -51,11 +51,11 @@ impl Source {
             Source::Queue(pool) => (6, pool, 0),
             Source::LastSteps(pool) => (7, pool, 0),
         };
-        kind << 56 | (pool as u64 & 0xff_ffff) << 32 | u64::from(slot)
+        kind << 56 | (pool as u64 & 0xffff_ffff) << 24 | u64::from(slot & 0xff_ffff)
     }
 
     fn from_token(token: u64) -> Source {
-        let (pool, slot) = ((token >> 32 & 0xff_ffff) as usize, token as u32);
+        let (pool, slot) = ((token >> 24 & 0xffff_ffff) as usize, token as u32 & 0xff_ffff);
         match token >> 56 {
             0 => Source::Signals,
             1 => Source::Channel(pool),
@@ -124,8 +124,8 @@ mod tests {
         for source in [
             Source::Signals,
             Source::Channel(3),
-            Source::ServerOutput(0xff_ffff),
-            Source::WorkerOutput(7, u32::MAX, Stream::Stdout),
+            Source::ServerOutput(0xffff_ffff),
+            Source::WorkerOutput(7, 0xff_ffff, Stream::Stdout),
             Source::WorkerOutput(0, 0, Stream::Stderr),
             Source::Wake(1),
             Source::Queue(0),

@@ -1,217 +1,322 @@
-//! Reload: the configuration is read and checked while everything goes on; when the workers are gone, this process
-//! executes its own command line again, with the same process id and the listening sockets in FPM_SOCKETS.
+//! Reload: the configuration is read and checked while everything goes on, new sockets are bound, and PHP of the new
+//! generation starts beside the old one. Only when all of that has succeeded does anything change; who serves goes on
+//! until its successors do.
+//!
+//! ```text
+//! Ask ─► CheckReload ─► check ─► choose ─► prepare ─► ReloadPrepared ─(PHP of all pools is up)─► CommitReload
+//!                         └─ an error: refused ◄──┘        └─(one cannot start)─► AbandonReload: refused
+//! ```
 //!
 //! php-fpm checks nothing before and is gone if the new configuration is wrong.
 
-use std::env;
-use std::ffi::{CString, OsString};
-use std::io;
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::time::Instant;
 
-use config::{Diagnostic, Level};
-use nix::unistd::{AccessFlags, access, execvpe};
-use plan::Event;
-use sys::{listener, process};
+use config::{Config, Diagnostic, Level};
+use plan::{Event, Next, PoolId};
 
-use crate::inheritance::{Sockets, VARIABLE};
-use crate::load::{LogOpener, error, system_error};
+use crate::load::{self, Read, error};
 use crate::log::{Log, printable};
+use crate::open::{Opening, open_pools};
+use crate::pid_file::PidFile;
+use crate::pool::shown_name;
+use crate::reexec::announcement;
+use crate::settings::{pool_settings, settings};
+use crate::start::{find_parts, limit_master};
 use crate::supervisor::Supervisor;
-use crate::{Invocation, examine, exit_code};
+use crate::{examine, socket};
 
-/// Tells the next image that it is one: `PID:background|foreground:FD,FD…` with the sockets that are ours.
-pub(crate) const MARK: &str = "CORNAC_RELOAD";
-/// Words of the command line that the log line shows.
-const SHOWN_WORDS: usize = 11;
-/// What the check of a configuration adds to its errors.
+/// What the log says after the errors.
 const GIVEN_UP: &str = "reload is given up; everything goes on with the configuration it has";
 
-/// What this process was started as, and is started as again.
+/// What a reload shall cover.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ask {
+    /// Names of pools; none: all, and the global settings.
+    pub(crate) pools: Vec<Vec<u8>>,
+    /// Those that would be the same afterwards are left alone.
+    pub(crate) only_changed: bool,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The new generation serves.
+    Done,
+    /// Everything is as it was; why.
+    Refused(Vec<String>),
+}
+
+/// A reload under way.
 #[derive(Debug)]
-pub(crate) struct Origin {
-    /// The command line, taken before the title was written over it.
-    pub(crate) words: Vec<OsString>,
-    pub(crate) invocation: Invocation,
-    /// After a reload we are where we were: the process id stays.
-    pub(crate) background: bool,
+pub(crate) struct Reload {
+    ask: Ask,
+    read: Option<Read>,
+    config: Option<Config>,
+    choice: Choice,
+    /// What the log said of it that is an error.
+    errors: Vec<String>,
 }
 
-impl Origin {
-    /// To be called before the title is set.
-    pub(crate) fn trace(invocation: &Invocation, daemonize: bool, before: Option<&Predecessor>) -> Origin {
-        let background = before.map_or(daemonize, |image| image.background);
-        Origin { words: env::args_os().collect(), invocation: invocation.clone(), background }
-    }
-}
-
-/// What the image before a reload left.
+/// Which pools a reload renews.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Predecessor {
-    pub(crate) background: bool,
-    pub(crate) sockets: Vec<RawFd>,
+pub(crate) struct Choice {
+    /// By their place in the configuration, with the number of the generation they replace.
+    renewed: Vec<(usize, Option<PoolId>)>,
+    removed: Vec<PoolId>,
+    kept: Vec<PoolId>,
 }
 
-impl Predecessor {
-    /// `None` at an ordinary start; a mark of another process, that came down by inheritance, means nothing.
-    pub(crate) fn look() -> Option<Predecessor> {
-        parse_mark(&env::var(MARK).ok()?, std::process::id())
+/// `now`: the pools that serve. `same` tells whether a pool of the configuration is what serves under its name.
+fn choose(
+    ask: &Ask,
+    config: &Config,
+    now: &BTreeMap<Vec<u8>, PoolId>,
+    same: impl Fn(usize, PoolId) -> bool,
+) -> Result<Choice, Diagnostic> {
+    let names: Vec<&[u8]> = config.pools.iter().map(|pool| pool.name.as_slice()).collect();
+    let unknown = |name: &&Vec<u8>| !names.contains(&name.as_slice()) && !now.contains_key(name.as_slice());
+    if let Some(name) = ask.pools.iter().find(unknown) {
+        return Err(error(format!("there is no pool '{}'", shown_name(name))));
     }
-}
-
-fn parse_mark(text: &str, own: u32) -> Option<Predecessor> {
-    let mut parts = text.splitn(3, ':');
-    let (pid, place, sockets) = (parts.next()?, parts.next()?, parts.next()?);
-    (pid.parse() == Ok(own)).then(|| Predecessor {
-        background: place == "background",
-        sockets: sockets.split(',').filter_map(|number| number.parse().ok()).collect(),
+    let covered = |name: &[u8]| ask.pools.is_empty() || ask.pools.iter().any(|asked| asked == name);
+    let replaced = |index: usize| now.get(names[index]).copied();
+    let mut renewed: Vec<bool> = (0..names.len())
+        .map(|index| {
+            let unchanged = || replaced(index).is_some_and(|id| same(index, id));
+            covered(names[index]) && !(ask.only_changed && unchanged())
+        })
+        .collect();
+    // A status page shows the scoreboard of its own pool's generation.
+    for (index, pool) in config.pools.iter().enumerate() {
+        if let Some(shown) = pool.status_of {
+            let both = renewed[index] || renewed[shown];
+            (renewed[index], renewed[shown]) = (both, both);
+        }
+    }
+    let gone = |name: &[u8]| covered(name) && !names.contains(&name);
+    let kept = |index: &usize| !renewed[*index];
+    Ok(Choice {
+        renewed: (0..names.len())
+            .filter(|index| renewed[*index])
+            .map(|index| (index, replaced(index)))
+            .collect(),
+        removed: now.iter().filter(|(name, _)| gone(name)).map(|(_, id)| *id).collect(),
+        kept: (0..names.len()).filter(kept).filter_map(replaced).collect(),
     })
 }
 
-fn mark(own: u32, background: bool, sockets: &Sockets) -> String {
-    let place = if background { "background" } else { "foreground" };
-    let ours = sockets.descriptors().filter(|(_, ours)| *ours).map(|(fd, _)| fd.as_raw_fd().to_string());
-    format!("{own}:{place}:{}", ours.collect::<Vec<_>>().join(","))
-}
-
 impl Supervisor {
-    /// Looks whether a reload would succeed, as far as can be told without stopping anything.
+    /// Carried out when those before it are.
+    pub(crate) fn ask_reload(&mut self, ask: Ask, signal: Option<i32>) {
+        self.asks.push(ask);
+        self.feed(Event::Asked(plan::Request::Reload(signal)));
+    }
+
+    /// What was asked for is looked at, and as far as that can be done beside what serves, prepared.
     pub(crate) fn check_reload(&mut self) {
-        let problems = match look_over(&self.origin) {
-            Ok(()) => return self.events.push_back(Event::ReloadChecked),
-            Err(problems) => problems,
+        self.systemd_reloading();
+        let ask = merged(std::mem::take(&mut self.asks));
+        self.reload =
+            Some(Reload { ask, read: None, config: None, choice: Choice::default(), errors: Vec::new() });
+        match self.prepare_reload() {
+            Ok(next) => self.events.push_back(Event::ReloadPrepared(next)),
+            Err(problems) => {
+                problems.into_iter().for_each(|problem| self.diagnose_logged(problem));
+                self.refuse_reload();
+                self.events.push_back(Event::ReloadRefused);
+            }
+        }
+    }
+
+    fn prepare_reload(&mut self) -> Result<Next, Vec<Diagnostic>> {
+        let (read, config) = self.look_over()?;
+        let one = |problem| vec![problem];
+        let parts = find_parts(&config).map_err(one)?;
+        let Some(reload) = &self.reload else { return Err(Vec::new()) };
+        let same = |_index: usize, _id: PoolId| false;
+        let choice = choose(&reload.ask, &config, &self.roster, same).map_err(one)?;
+        let chosen: Vec<usize> = choice.renewed.iter().map(|(index, _)| *index).collect();
+        self.sockets.begin_round();
+        for id in choice.kept.iter().filter_map(|id| self.pools.get(*id)) {
+            self.sockets.keep(&id.socket.fd);
+        }
+        let opening = Opening {
+            invocation: &self.origin.invocation,
+            config: &config,
+            parts: &parts,
+            inherited_files: self.inherited_files,
         };
-        for mut problem in problems {
-            problem.logged = true;
+        let opened = open_pools(&opening, &chosen, &mut self.sockets, &mut self.log).inspect_err(|_| {
+            self.sockets.undo_round();
+        });
+        let opened = opened.map_err(one)?;
+        let mut next =
+            Next { settings: settings(&config, false), removed: choice.removed.clone(), ..Next::default() };
+        next.settings.pools = chosen.iter().map(|index| pool_settings(&config.pools[*index])).collect();
+        for (pool, (_, replaces)) in opened.into_iter().zip(&choice.renewed) {
+            let id = self.pools.reserve();
+            self.pools.insert(id, pool);
+            self.limit_requests(id);
+            next.arrivals.push((id, *replaces));
+        }
+        let Some(reload) = &mut self.reload else { return Err(Vec::new()) };
+        (reload.read, reload.config, reload.choice) = (Some(read), Some(config), choice);
+        Ok(next)
+    }
+
+    /// As `cornac check` looks.
+    fn look_over(&self) -> Result<(Read, Config), Vec<Diagnostic>> {
+        let invocation = &self.origin.invocation;
+        let read = load::read(invocation);
+        let mut quiet = Log::default();
+        quiet.configure(Level::Alert, usize::MAX);
+        let (config, findings) = match read.config() {
+            Some(config) => (Some(config.clone()), examine::findings(config, invocation, &mut quiet)),
+            None => (None, read.diagnostics().to_vec()),
+        };
+        // Nothing has failed to begin, so that line is left out.
+        let failed = |finding: &Diagnostic| finding.text == b"FPM initialization failed";
+        let is_problem = |finding: &Diagnostic| examine::is_error(finding) && !failed(finding);
+        let problems: Vec<_> = findings.into_iter().filter(is_problem).collect();
+        match config {
+            Some(config) if problems.is_empty() => Ok((read, config)),
+            _ => Err(problems),
+        }
+    }
+
+    fn diagnose_logged(&mut self, mut problem: Diagnostic) {
+        problem.logged = true;
+        self.note_error(&String::from_utf8_lossy(&problem.text));
+        self.log.diagnose(&problem);
+    }
+
+    /// Whoever waits for the reload is told as well.
+    pub(crate) fn note_error(&mut self, text: &str) {
+        if let Some(reload) = &mut self.reload {
+            reload.errors.push(printable(text));
+        }
+    }
+
+    /// Everything goes on as it was.
+    fn refuse_reload(&mut self) {
+        self.log.write(Level::Error, GIVEN_UP);
+        self.systemd_reloaded();
+        if let Some(reload) = self.reload.take() {
+            self.conclude_reload(Outcome::Refused(reload.errors));
+        }
+    }
+
+    /// A pool could not start: its fork server is gone, or about to be.
+    pub(crate) fn abandon_reload(&mut self) {
+        self.sockets.undo_round();
+        self.refuse_reload();
+    }
+
+    /// PHP of all new pools is up.
+    pub(crate) fn commit_reload(&mut self) {
+        let Some(Reload { ask, read: Some(read), config: Some(config), choice, errors }) = self.reload.take()
+        else {
+            return;
+        };
+        self.log.write(Level::Notice, announcement(&self.origin.words));
+        if ask.pools.is_empty() {
+            self.log.restore_stderr();
+            self.log.begin_anew();
+            read.settle(&self.origin.invocation, &mut self.log);
+        }
+        for line in self.sockets.kept() {
+            self.log.write(Level::Notice, line);
+        }
+        self.bring_sockets_in_line(&config, &choice);
+        self.sockets.close_unused();
+        self.renew_roster(&config, &choice);
+        if ask.pools.is_empty() {
+            self.adopt_globals(&config);
+        }
+        if let Some(action) = self.timeouts.begin(Instant::now()) {
+            self.apply(action);
+        }
+        self.log.announce();
+        self.tie_stderr();
+        self.log.write(Level::Notice, format!("fpm is running, pid {}", std::process::id()));
+        self.reload = Some(Reload { ask, read: None, config: None, choice: Choice::default(), errors });
+    }
+
+    /// The new workers are there.
+    pub(crate) fn reload_serves(&mut self) {
+        if self.reload.take().is_some() {
+            self.conclude_reload(Outcome::Done);
+        }
+    }
+
+    fn conclude_reload(&mut self, outcome: Outcome) {
+        let text = match outcome {
+            Outcome::Done => "reload is done".to_owned(),
+            Outcome::Refused(errors) => format!("reload was refused for {} reason(s)", errors.len()),
+        };
+        self.log.write(Level::Debug, text);
+    }
+
+    /// Rights and queue of the sockets that stay, as the configuration has them now.
+    fn bring_sockets_in_line(&mut self, config: &Config, choice: &Choice) {
+        for (index, _) in &choice.renewed {
+            let pool = &config.pools[*index];
+            for problem in socket::bring_in_line(pool, &self.sockets, &mut self.log) {
+                self.log.diagnose(&problem);
+            }
+        }
+    }
+
+    fn renew_roster(&mut self, config: &Config, choice: &Choice) {
+        self.roster.retain(|_, id| !choice.removed.contains(id));
+        let ids = self.pools.ids();
+        let arrived = &ids[ids.len() - choice.renewed.len()..];
+        for ((index, _), id) in choice.renewed.iter().zip(arrived) {
+            self.roster.insert(config.pools[*index].name.clone(), *id);
+        }
+    }
+
+    fn adopt_globals(&mut self, config: &Config) {
+        let global = &config.global;
+        self.systemd.configure(global);
+        if let Err(problem) = limit_master(global) {
             self.log.diagnose(&problem);
         }
-        self.log.write(Level::Error, GIVEN_UP);
-    }
-
-    /// Becomes its own next image; comes back only if that fails, and then it is the end.
-    pub(crate) fn execute_anew(&mut self) {
-        self.log.write(Level::Debug, "Blocking some signals before reexec");
-        self.log.write(Level::Notice, announcement(&self.origin.words));
-        let source = self.try_execute();
-        self.log.diagnose(&system_error("failed to reload: execvp() failed", &source));
-        self.sockets.unlink();
-        self.end(exit_code::SOFTWARE);
-    }
-
-    /// The signals stay blocked: those that come meanwhile wait for the next image.
-    fn try_execute(&mut self) -> io::Error {
-        let prepared = || -> io::Result<(Vec<CString>, Vec<CString>)> {
-            for (fd, _) in self.sockets.descriptors() {
-                listener::keep_on_exec(fd)?;
-            }
-            Ok((
-                c_strings(self.origin.words.iter().map(|word| word.as_bytes().to_vec()))?,
-                self.environment()?,
-            ))
-        };
-        let (words, environment) = match prepared() {
-            Ok(prepared) => prepared,
-            Err(error) => return error,
-        };
-        if let Some(limit) = self.pools.values().next().and_then(|pool| pool.inherited_files) {
-            let _ = process::limit_files(limit);
+        let path = global.pid.clone().filter(|path| !path.as_os_str().is_empty());
+        if path == self.pid_path && self.pid_file.is_some() {
+            return;
         }
-        self.log.restore_stderr();
-        let Some(program) = words.first() else { return io::ErrorKind::NotFound.into() };
-        match execvpe(program, &words, &environment) {
-            Err(errno) => errno.into(),
+        if let Some(Err(problem)) = self.pid_file.take().map(PidFile::remove) {
+            self.log.diagnose(&problem);
+        }
+        self.pid_path = path;
+        match self.pid_path.clone().map(PidFile::write).transpose() {
+            Ok(file) => self.pid_file = file,
+            Err(problem) => self.log.diagnose(&problem),
         }
     }
 
-    fn environment(&self) -> io::Result<Vec<CString>> {
-        let kept = env::vars_os()
-            .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
-            .filter(|(name, _)| !name.starts_with(VARIABLE.as_bytes()) && name != MARK.as_bytes());
-        let sockets = self.sockets.variables().into_iter().map(|(name, value)| (name.into_bytes(), value));
-        let mark = mark(std::process::id(), self.origin.background, &self.sockets);
-        let all = kept.chain(sockets).chain([(MARK.as_bytes().to_vec(), mark.into_bytes())]);
-        c_strings(all.map(|(name, value)| [name, value].join(&b'=')))
+    /// The pool's workers are about to be asked to finish.
+    pub(crate) fn retire(&mut self, _pool: PoolId) {}
+
+    /// Nothing of the pool runs any more.
+    pub(crate) fn forget(&mut self, pool: PoolId) {
+        self.drop_wake(pool);
+        self.pools.remove(pool);
+        self.timeouts.remove(pool);
+    }
+
+    /// Nobody needs to be told of connections that wait there.
+    pub(crate) fn unwatch(&mut self, pool: PoolId) {
+        self.poller.forget(&self.pools[pool].socket.fd);
     }
 }
 
-fn c_strings(texts: impl Iterator<Item = Vec<u8>>) -> io::Result<Vec<CString>> {
-    texts.map(|text| Ok(CString::new(text)?)).collect()
-}
-
-/// php-fpm's line.
-fn announcement(words: &[OsString]) -> Vec<u8> {
-    let quoted = |word: &OsString| [b"\"", word.as_bytes(), b"\""].concat();
-    let shown = words.iter().take(SHOWN_WORDS).map(quoted).collect::<Vec<_>>().join(&b", "[..]);
-    let program = words.first().map(quoted).unwrap_or_default();
-    [b"reloading: execvp(".as_slice(), &program, b", {", &shown, b"})"].concat()
-}
-
-/// As `cornac check` looks.
-fn look_over(origin: &Origin) -> Result<(), Vec<Diagnostic>> {
-    find_program(origin.words.first()).map_err(|problem| vec![problem])?;
-    let invocation = &origin.invocation;
-    let loaded = config::load(&invocation.config, &invocation.options, &LogOpener::new(invocation));
-    let mut quiet = Log::default();
-    quiet.configure(Level::Alert, usize::MAX);
-    let findings = match &loaded.config {
-        Some(config) => examine::findings(config, invocation, &mut quiet),
-        None => loaded.diagnostics,
-    };
-    // Nothing has failed to begin, so that line is left out.
-    let failed = |finding: &Diagnostic| finding.text == b"FPM initialization failed";
-    let problems: Vec<_> =
-        findings.into_iter().filter(|finding| examine::is_error(finding) && !failed(finding)).collect();
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
-}
-
-/// Where exec will look for the program that we are.
-fn find_program(word: Option<&OsString>) -> Result<(), Diagnostic> {
-    let Some(word) = word else { return Err(error("failed to reload: the command line is not known")) };
-    let path = Path::new(word);
-    let runs = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
-    let found = match word.as_bytes().contains(&b'/') {
-        true => runs(path),
-        false => {
-            let folders = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-            env::split_paths(&folders).any(|folder| runs(&folder.join(path)))
-        }
-    };
-    let missing = || {
-        let shown = printable(&word.to_string_lossy());
-        error(format!("failed to reload: {shown} is not there any more, or cannot be executed"))
-    };
-    found.then_some(()).ok_or_else(missing)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mark_of_another_process_means_nothing() {
-        let expected = Predecessor { background: true, sockets: vec![3, 17] };
-        assert_eq!(parse_mark("5:background:3,17", 5), Some(expected));
-        assert_eq!(parse_mark("5:foreground:", 5), Some(Predecessor::default()));
-        for text in ["6:background:3", "", "5", "5:background", "x:y:z"] {
-            assert_eq!(parse_mark(text, 5), None, "{text}");
-        }
-        assert_eq!(mark(5, false, &Sockets::default()), "5:foreground:");
-    }
-
-    #[test]
-    fn eleven_words_are_shown() {
-        let words: Vec<OsString> = (0..13).map(|number| number.to_string().into()).collect();
-        let text = String::from_utf8(announcement(&words)).unwrap();
-        assert!(text.starts_with("reloading: execvp(\"0\", {\"0\", \"1\", ") && text.ends_with(", \"10\"})"));
-    }
-
-    #[test]
-    fn programs_are_found_as_exec_finds_them() {
-        for (word, found) in [("sh", true), ("/bin/sh", true), ("/no/sh", false), ("no-such-program", false)]
-        {
-            assert_eq!(find_program(Some(&word.into())).is_ok(), found, "{word}");
-        }
-        assert!(find_program(Some(&"/etc".into())).is_err() && find_program(None).is_err());
-    }
+/// One reload for all who have asked meanwhile.
+fn merged(asks: Vec<Ask>) -> Ask {
+    let only_changed = !asks.is_empty() && asks.iter().all(|ask| ask.only_changed);
+    let all = asks.is_empty() || asks.iter().any(|ask| ask.pools.is_empty());
+    let pools = if all { Vec::new() } else { asks.into_iter().flat_map(|ask| ask.pools).collect() };
+    Ask { pools, only_changed }
 }

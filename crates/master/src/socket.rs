@@ -106,6 +106,29 @@ fn open_any(port: u16, pool: &Pool, sockets: &mut Sockets, log: &mut Log) -> Res
     })
 }
 
+/// Gives a socket that stays the rights and the queue that the pool's configuration has now. What cannot be done is
+/// told and stays as it is.
+pub(crate) fn bring_in_line(pool: &Pool, sockets: &Sockets, log: &mut Log) -> Vec<Diagnostic> {
+    let (key, unix) = match Listen::parse(&pool.listen) {
+        Ok(Listen::Unix(path)) => (path.as_os_str().as_bytes().to_vec(), true),
+        _ => (pool.listen.clone(), false),
+    };
+    let Some((fd, bound)) = sockets.ours(&key) else { return Vec::new() };
+    let mut problems = Vec::new();
+    if let (true, Bound::Unix(path)) = (unix, bound) {
+        let access = identity::socket_access(pool, log);
+        let changed =
+            access.and_then(|access| listener::amend(path, &access).map_err(|error| told(error, pool)));
+        problems.extend(changed.err());
+    }
+    problems.extend(
+        listener::listen(fd, pool.listen_backlog)
+            .map_err(|source| told(ListenError::Listen(source), pool))
+            .err(),
+    );
+    problems
+}
+
 fn told(problem: ListenError, pool: &Pool) -> Diagnostic {
     let address = String::from_utf8_lossy(&pool.listen);
     let tag = format!("[pool {}]", String::from_utf8_lossy(&pool.name));

@@ -13,12 +13,13 @@ use sys::signals::{self, Signals};
 use sys::{stdio, title, users};
 
 use crate::fork_server::{core_limit, core_number};
+use crate::inheritance::Sockets;
 use crate::load::{self, system_error};
 use crate::log::{Log, errno_text};
-use crate::open::open_pools;
+use crate::open::{Opening, open_pools};
 use crate::pid_file::PidFile;
 use crate::poller::{Poller, Source};
-use crate::reload::{Origin, Predecessor};
+use crate::reexec::{Origin, Predecessor};
 use crate::settings::settings;
 use crate::supervisor::{EARLY_SIGNALS, SIGNALS, Supervisor};
 use crate::systemd::Systemd;
@@ -106,9 +107,19 @@ fn bring_up(
     let prepared =
         settle_master(&config.global, &mut log).and_then(|()| watch_signals()).and_then(|watched| {
             let own = predecessor.map_or_else(Vec::new, |image| image.sockets);
-            Ok((watched, open_pools(invocation, &config, &parts, &own, &mut log)?))
+            // A pool takes at least two descriptors of ours, a worker whose output is caught three; where the limit
+            // cannot be raised, it stays.
+            let inherited_files = process::raise_file_limit().ok();
+            let opening = Opening { invocation, config: &config, parts: &parts, inherited_files };
+            let all: Vec<usize> = (0..config.pools.len()).collect();
+            let env = |name: &[u8]| config::Host::env(&config::System, name);
+            let mut sockets = Sockets::inherit(&env, &own, &mut log);
+            let pools =
+                open_pools(&opening, &all, &mut sockets, &mut log).inspect_err(|_| sockets.unlink())?;
+            sockets.close_unused();
+            Ok((watched, (pools, sockets, inherited_files)))
         });
-    let ((signals, poller), (pools, sockets)) = match prepared {
+    let ((signals, poller), (pools, sockets, inherited_files)) = match prepared {
         Ok(prepared) => prepared,
         Err(diagnostic) => return Up::Failed(log, diagnostic),
     };
@@ -117,8 +128,12 @@ fn bring_up(
         log,
         plan: Plan::new(settings(&config, reloaded)),
         timeouts: Timeouts::default(),
-        pools,
+        roster: pools.iter().zip(0..).map(|(pool, id)| (pool.config.name.clone(), id)).collect(),
+        pools: pools.into_iter().collect(),
         sockets,
+        inherited_files,
+        asks: Vec::new(),
+        reload: None,
         origin,
         systemd: Systemd::new(&config.global),
         engine: parts.engine,
@@ -143,13 +158,13 @@ pub(crate) struct Parts {
     pub(crate) executables: Vec<PathBuf>,
 }
 
-fn find_parts(config: &Config) -> Result<Parts, Diagnostic> {
+pub(crate) fn find_parts(config: &Config) -> Result<Parts, Diagnostic> {
     let configured = |pool: &config::Pool| pool.php_binary.clone().or(config.global.php_binary.clone());
     let executables = config.pools.iter().map(|pool| php::find_executable(configured(pool).as_deref()));
     Ok(Parts { executables: executables.collect::<Result<_, _>>()?, engine: php::find_engine()? })
 }
 
-fn limit_master(global: &Global) -> Result<(), Diagnostic> {
+pub(crate) fn limit_master(global: &Global) -> Result<(), Diagnostic> {
     let told = |name: &str, call: &str, value: i32| {
         let advice = format!("Please check your system limits or decrease {name}");
         let text = format!("failed to set {name} for this pool. {advice}. setrlimit({call}, {value})");

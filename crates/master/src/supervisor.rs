@@ -1,14 +1,15 @@
 //! The master's loop: wait for signals, reports, output and deadlines; turn them into events for the plan; apply what
 //! comes back (`apply`). What children do and say is read in `children`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Instant;
 
 use config::Level;
 use plan::timeouts::Timeouts;
-use plan::{Event, Plan, Pools, Request, Why};
+use plan::{Event, Plan, PoolId, Pools, Request, Why};
 use sys::daemon::Launcher;
+use sys::process::Limit;
 use sys::signals::Signals;
 
 use crate::inheritance::Sockets;
@@ -16,7 +17,8 @@ use crate::log::Log;
 use crate::pid_file::PidFile;
 use crate::poller::{Poller, Source};
 use crate::pool::Pool;
-use crate::reload::Origin;
+use crate::reexec::Origin;
+use crate::reload::{Ask, Reload};
 use crate::systemd::Systemd;
 
 /// Signals the master answers to.
@@ -39,7 +41,14 @@ pub(crate) struct Supervisor {
     pub(crate) plan: Plan,
     pub(crate) timeouts: Timeouts,
     pub(crate) pools: Pools<Pool>,
+    /// The generation of each pool that serves, by the pool's name.
+    pub(crate) roster: BTreeMap<Vec<u8>, PoolId>,
     pub(crate) sockets: Sockets,
+    /// The limit of open files we were started with: ours is higher.
+    pub(crate) inherited_files: Option<Limit>,
+    /// Reloads that were asked for and not begun.
+    pub(crate) asks: Vec<Ask>,
+    pub(crate) reload: Option<Reload>,
     /// What a reload starts again.
     pub(crate) origin: Origin,
     pub(crate) systemd: Systemd,
@@ -131,7 +140,7 @@ impl Supervisor {
                 SIGTERM | SIGINT => self.feed(Event::Asked(Request::Terminate(signal))),
                 SIGQUIT => self.feed(Event::Asked(Request::Finish)),
                 SIGUSR1 => self.feed(Event::Asked(Request::Reopen)),
-                _ => self.feed(Event::Asked(Request::Reload(signal))),
+                _ => self.ask_reload(Ask::default(), Some(signal)),
             }
         }
         if children {

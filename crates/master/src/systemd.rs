@@ -47,6 +47,12 @@ impl Systemd {
         }
     }
 
+    /// The configuration has changed.
+    pub(crate) fn configure(&mut self, global: &Global) {
+        self.interval = u32::try_from(global.systemd_interval).unwrap_or(0);
+        self.watchdog = global.systemd_watchdog;
+    }
+
     /// When the next report is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.next
@@ -98,6 +104,12 @@ impl Supervisor {
         };
         self.log.write(Level::Notice, text);
     }
+
+    /// A reload begins.
+    pub(crate) fn systemd_reloading(&mut self) {}
+
+    /// It was refused: everything serves as before.
+    pub(crate) fn systemd_reloaded(&mut self) {}
 
     /// Sends the report if it is due.
     pub(crate) fn report_to_systemd(&mut self, now: Instant) {

@@ -10,6 +10,7 @@
 mod backoff;
 mod emergency;
 mod exit;
+mod generation;
 mod manager;
 mod pool;
 mod pools;
@@ -23,6 +24,8 @@ use std::time::{Duration, Instant};
 use config::Level;
 pub use emergency::Emergency;
 pub use exit::{Exit, signal_name};
+pub use generation::Next;
+use generation::Reload;
 pub use manager::{Idle, Look, ProcessManager, Why};
 use pool::{Pool, Server};
 pub use pools::Pools;
@@ -32,7 +35,7 @@ use stop::Stop;
 pub type PoolId = usize;
 
 /// What the plan needs to know of the configuration.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The pools.
     pub pools: Vec<PoolSettings>,
@@ -40,14 +43,16 @@ pub struct Settings {
     pub process_max: u32,
     /// `process_control_timeout`; zero = off.
     pub process_control_timeout: Duration,
+    /// `drain_timeout`: counts where the one above is off; zero = off.
+    pub drain_timeout: Duration,
     /// When a pool's fork server is replaced.
     pub emergency: Option<Emergency>,
-    /// This start is the second half of a reload: a pool that cannot start is tried again, and ends nothing else.
+    /// This start is the second half of an upgrade: a pool that cannot start is tried again, and ends nothing else.
     pub reloaded: bool,
 }
 
 /// What the plan needs to know of a pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSettings {
     /// Its name, as it stands in log lines.
     pub name: String,
@@ -74,8 +79,8 @@ pub enum Request {
     Finish,
     /// SIGUSR1: open the logs again.
     Reopen,
-    /// SIGUSR2 or SIGHUP, by its number: begin anew with the configuration as it is now.
-    Reload(i32),
+    /// SIGUSR2 or SIGHUP, by its number, or a command: go on with the configuration as it is now.
+    Reload(Option<i32>),
 }
 
 /// What happened.
@@ -161,8 +166,12 @@ pub enum Event {
     AccessLogsReopened,
     /// A signal to the master.
     Asked(Request),
-    /// The configuration was checked for a reload and can be used.
-    ReloadChecked,
+    /// What `CheckReload` found can be used: the new pools can be started.
+    ReloadPrepared(Next),
+    /// It cannot; that has been said.
+    ReloadRefused,
+    /// Another program shall take this process over that can adopt no workers: stop them, then execute it.
+    ReplaceProgram,
     /// `next_deadline` has passed (too early is harmless).
     DeadlineReached,
 }
@@ -227,9 +236,19 @@ pub enum Action {
     TellReady,
     /// Open the logs again, and feed `AccessLogsReopened` if there are access logs.
     ReopenLogs,
-    /// Look whether the configuration can be used, and feed `ReloadChecked` if so.
+    /// Look whether the configuration can be used, prepare what is new, and feed `ReloadPrepared` or `ReloadRefused`.
     CheckReload,
-    /// All is stopped for a reload: execute the master again.
+    /// All new pools are up: what was prepared counts from now on.
+    CommitReload,
+    /// A new pool could not start: drop what was prepared.
+    AbandonReload,
+    /// The pool's socket need not be watched any more.
+    Unwatch(PoolId),
+    /// The pool's workers are about to be asked to finish for good.
+    Retire(PoolId),
+    /// Nothing of the pool runs any more.
+    Forget(PoolId),
+    /// All is stopped for another program: execute it.
     Execute,
     /// The start failed: leave nothing behind and end.
     Fail {
@@ -260,6 +279,9 @@ pub struct Plan {
     ready_told: bool,
     /// What was asked for before the start was over, once each.
     asked_early: Vec<Request>,
+    reload: Option<Reload>,
+    /// A reload was asked for while one was under way.
+    asked_again: bool,
     actions: Vec<Action>,
 }
 
@@ -277,6 +299,8 @@ impl Plan {
             process_max_told: false,
             ready_told: false,
             asked_early: Vec::new(),
+            reload: None,
+            asked_again: false,
             actions: Vec::new(),
         }
     }
@@ -304,7 +328,9 @@ impl Plan {
             Event::Looked { pool, why, look } => self.looked(pool, why, &look, now),
             Event::AccessLogsReopened => self.recycle(),
             Event::Asked(request) => self.asked(request, now),
-            Event::ReloadChecked => self.stop(stop::Kind::Reloading, now),
+            Event::ReloadPrepared(next) => self.reload_prepared(next, now),
+            Event::ReloadRefused => self.reload_refused(),
+            Event::ReplaceProgram => self.stop(stop::Kind::Reloading, now),
             Event::DeadlineReached => {
                 self.check_servers(now);
                 if self.wants_workers() {
@@ -339,12 +365,14 @@ impl Plan {
 
     /// Slots of a pool that are taken, with the process id once it is known.
     pub fn workers(&self, pool: PoolId) -> Vec<(u32, Option<u32>)> {
-        self.pools[pool].workers().map(|(slot, worker)| (slot, worker.pid)).collect()
+        let workers = self.pools.get(pool).into_iter().flat_map(Pool::workers);
+        workers.map(|(slot, worker)| (slot, worker.pid)).collect()
     }
 
     /// Whether a slot was ordered and its worker has not been reported yet.
     pub fn awaits(&self, pool: PoolId, slot: u32) -> bool {
-        self.pools[pool].worker(slot).is_some_and(|worker| worker.pid.is_none())
+        let worker = self.pools.get(pool).and_then(|pool| pool.worker(slot));
+        worker.is_some_and(|worker| worker.pid.is_none())
     }
 
     fn wants_workers(&self) -> bool {
@@ -398,7 +426,10 @@ impl Plan {
             }
             Phase::Normal => {
                 self.check_servers(now);
+                self.reload_step(now);
                 self.fill(now);
+                self.relieve(now);
+                self.see_off(now);
                 self.pools.ids().into_iter().for_each(|pool| self.watch(pool, now));
                 self.tell_ready(now);
             }
@@ -413,7 +444,13 @@ impl Plan {
             self.ready_told = true;
             self.log(Level::Notice, "ready to handle connections");
             self.actions.push(Action::TellReady);
+            if matches!(self.reload, Some(Reload::Filling)) {
+                self.reload = None;
+            }
             std::mem::take(&mut self.asked_early).into_iter().for_each(|request| self.asked(request, now));
+            if self.reload.is_none() {
+                self.reload_again();
+            }
         }
     }
 
@@ -445,12 +482,17 @@ impl Plan {
         }
     }
 
-    fn reload_asked(&mut self, signal: i32, now: Instant) {
-        self.log(Level::Debug, format!("received {}", signal_name(signal)));
-        self.log(Level::Notice, "Reloading in progress ...");
+    fn reload_asked(&mut self, signal: Option<i32>, now: Instant) {
+        if let Some(signal) = signal {
+            self.log(Level::Debug, format!("received {}", signal_name(signal)));
+        }
         match self.phase {
-            Phase::Normal => self.actions.push(Action::CheckReload),
-            _ => self.stop(stop::Kind::Reloading, now),
+            Phase::Normal if self.reload.is_some() => self.asked_again = true,
+            Phase::Normal => self.begin_reload(),
+            _ => {
+                self.log(Level::Notice, "Reloading in progress ...");
+                self.stop(stop::Kind::Reloading, now);
+            }
         }
     }
 

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::emergency::Faults;
+use crate::generation::Age;
 use crate::manager::Manager;
-use crate::{PoolSettings, ProcessManager};
+use crate::{PoolId, PoolSettings, ProcessManager};
 
 /// Orders a fork server may have unanswered, so that the channel never fills.
 const MOST_ORDERS: usize = 32;
@@ -55,6 +56,9 @@ pub(crate) enum Server {
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) settings: PoolSettings,
+    pub(crate) age: Age,
+    /// The generation that goes when this one's workers are there.
+    pub(crate) replaces: Option<PoolId>,
     pub(crate) server: Server,
     pub(crate) slots: Vec<Option<Worker>>,
     /// How many workers of the current fork server shall live.
@@ -73,6 +77,8 @@ impl Pool {
         let wanted = settings.manager.at_start();
         Pool {
             settings,
+            age: Age::Serving,
+            replaces: None,
             server: Server::Down,
             slots,
             wanted,
@@ -146,7 +152,8 @@ impl Pool {
 
     /// A slot for the next worker, if this pool may order one now.
     pub(crate) fn vacancy(&self, now: Instant) -> Option<u32> {
-        let ready = matches!(self.server, Server::Up { .. }) && !self.crashes.held(now);
+        let up = matches!(self.server, Server::Up { .. });
+        let ready = self.serves() && up && !self.crashes.held(now);
         if !ready || self.unanswered() >= MOST_ORDERS || self.own() >= self.wanted {
             return None;
         }
@@ -157,9 +164,14 @@ impl Pool {
     pub(crate) fn deadline(&self, wants_workers: bool) -> Option<Instant> {
         let server = match self.server {
             Server::Starting { deadline, .. } | Server::Closing { deadline } => Some(deadline),
-            Server::Down if wants_workers => self.restarts.deadline(),
+            Server::Down if wants_workers && self.serves() => self.restarts.deadline(),
             _ => None,
         };
-        server.into_iter().chain(self.crashes.deadline().filter(|_| wants_workers)).min()
+        let retirement = match self.age {
+            Age::Retiring { deadline, .. } => deadline,
+            _ => None,
+        };
+        let crashes = self.crashes.deadline().filter(|_| wants_workers && self.serves());
+        server.into_iter().chain(retirement).chain(crashes).min()
     }
 }

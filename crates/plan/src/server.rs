@@ -61,6 +61,7 @@ impl Plan {
     pub(crate) fn server_died(&mut self, pool: PoolId, end: Option<(u32, Exit)>, now: Instant) {
         let before = std::mem::replace(&mut self.pools[pool].server, Server::Down);
         let adopted = self.adopt(pool);
+        let told = matches!(before, Server::Starting { told: true, .. });
         match self.phase {
             _ if self.start_may_fail() => {
                 if let Some((pid, exit)) = end {
@@ -73,6 +74,14 @@ impl Plan {
                 self.fail(false);
             }
             Phase::Stopping(_) | Phase::Over => {}
+            _ if self.arrives(pool) => {
+                if let Some((pid, exit)) = end.filter(|_| !told) {
+                    let text = format!("PHP's start-up failed: process {pid} exited {exit}");
+                    self.log_pool(pool, Level::Error, text);
+                }
+                self.give_up_reload(now);
+            }
+            _ if !self.pools[pool].serves() => {}
             _ if matches!(before, Server::Restarting) => self.start_server(pool, now),
             _ if matches!(before, Server::Closing { .. }) => {}
             _ => {
@@ -80,7 +89,6 @@ impl Plan {
                     self.pools[pool].restarts.succeeded();
                 }
                 let delay = self.pools[pool].restarts.failed(now).unwrap_or_default();
-                let told = matches!(before, Server::Starting { told: true, .. });
                 self.log_server_death(pool, end.filter(|_| !told), adopted, delay);
                 self.pools[pool].forget_demand();
             }
@@ -112,7 +120,11 @@ impl Plan {
     pub(crate) fn check_servers(&mut self, now: Instant) {
         for pool in self.pools.ids() {
             match self.pools[pool].server {
-                Server::Down if self.wants_workers() && !self.pools[pool].restarts.held(now) => {
+                Server::Down
+                    if self.wants_workers()
+                        && self.pools[pool].serves()
+                        && !self.pools[pool].restarts.held(now) =>
+                {
                     self.pools[pool].restarts.release(now);
                     if self.pools[pool].needs_server() {
                         self.start_server(pool, now);
@@ -131,6 +143,8 @@ impl Plan {
                     }
                     if self.start_may_fail() {
                         self.fail(false);
+                    } else if self.arrives(pool) {
+                        self.give_up_reload(now);
                     }
                 }
                 Server::Closing { deadline } if now >= deadline => {

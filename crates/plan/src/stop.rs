@@ -14,9 +14,9 @@ use config::Level;
 use crate::pool::Server;
 use crate::{Action, Phase, Plan, PoolId, SIGKILL, SIGQUIT};
 
-const SIGTERM: i32 = 15;
+pub(crate) const SIGTERM: i32 = 15;
 /// Between the second and all further signals.
-const STEP: Duration = Duration::from_secs(1);
+pub(crate) const STEP: Duration = Duration::from_secs(1);
 
 /// Which of php-fpm's three ways to stop the workers; a later one overrides an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

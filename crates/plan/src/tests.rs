@@ -1,5 +1,6 @@
 //! Tables of situations and what the plan makes of them.
 
+mod generations;
 mod managers;
 
 use super::*;
@@ -32,6 +33,7 @@ impl Stage {
             pools: pools.collect(),
             process_max,
             process_control_timeout: Duration::from_millis(timeout_ms),
+            drain_timeout: Duration::ZERO,
             emergency: None,
             reloaded: false,
         });
@@ -372,18 +374,15 @@ fn logs_are_opened_again_and_nothing_else_changes() {
     s.check(0, Event::Asked(Request::Reopen), &["DEBUG received SIGUSR1", "ReopenLogs"]);
 }
 
-const RELOAD: Event = Event::Asked(Request::Reload(12));
+const RELOAD: Event = Event::Asked(Request::Reload(Some(12)));
 
 #[test]
-fn a_reload_stops_the_workers_once_the_configuration_is_checked() {
+fn another_program_comes_when_all_is_stopped() {
     let mut s = Stage::running(1, 2000);
     let asked = ["DEBUG received SIGUSR2", "NOTICE Reloading in progress ..."];
-    s.check(0, RELOAD, &[asked[0], asked[1], "CheckReload"]);
-    // The check failed, and it is asked for again.
-    s.check(5, RELOAD, &[asked[0], asked[1], "CheckReload"]);
     s.check(
         6,
-        Event::ReloadChecked,
+        Event::ReplaceProgram,
         &[
             "DEBUG switching to 'reloading' state",
             "DEBUG [pool a] sending signal 3 SIGQUIT to child 100",
@@ -399,10 +398,9 @@ fn a_reload_stops_the_workers_once_the_configuration_is_checked() {
 }
 
 #[test]
-fn a_stop_overrides_a_reload_and_not_the_other_way_round() {
+fn a_stop_overrides_another_program_and_not_the_other_way_round() {
     let mut s = Stage::running(1, 2000);
-    s.at(0, RELOAD);
-    s.at(0, Event::ReloadChecked);
+    s.at(0, Event::ReplaceProgram);
     let stop = s.at(1, Event::Asked(Request::Finish));
     assert_eq!(stop[2], "DEBUG switching to 'finishing' state");
     let late = "DEBUG not switching to 'reloading' state, because already in 'finishing' state";

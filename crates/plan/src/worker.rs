@@ -20,7 +20,7 @@ impl Plan {
         for pool in self.pools.ids() {
             while let Some(slot) = self.pools[pool].vacancy(now) {
                 if !self.process_max_allows() {
-                    return;
+                    return self.make_room(now);
                 }
                 self.order(pool, slot, now);
             }
@@ -99,12 +99,14 @@ impl Plan {
         let pid = worker.pid.unwrap_or_default();
         let age = now.duration_since(worker.born);
         let (seconds, micros) = (age.as_secs(), age.subsec_micros());
-        let normal = matches!(self.phase, Phase::Normal);
+        let normal = matches!(self.phase, Phase::Normal) && self.pools[pool].serves();
         if worker.dismissed.is_some() && exit.is_obedient() {
             let text = format!("child {pid} has been killed by the process management after {seconds}");
             return self.log_pool(pool, Level::Debug, format!("{text}.{micros:06} seconds from start"));
         }
-        let level = if normal { exit.level() } else { Level::Debug };
+        let stops = matches!(self.phase, Phase::Stopping(_) | Phase::Over);
+        let expected = stops || exit.is_obedient() || self.pools[pool].is_pressed();
+        let level = if normal || !expected { exit.level() } else { Level::Debug };
         let text = format!("child {pid} exited {exit} after {seconds}.{micros:06} seconds from start");
         self.log_pool(pool, level, text);
         if !normal || worker.adopted {

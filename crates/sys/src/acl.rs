@@ -3,7 +3,9 @@
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 const VERSION: u32 = 2;
@@ -29,6 +31,46 @@ pub fn write(path: &Path, mode: u32, acl: &Acl) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// The same where there may be a list that has to go: mode bits alone are a list as well.
+pub fn replace(path: &Path, mode: u32, acl: Option<&Acl>) -> io::Result<()> {
+    if let Some(acl) = acl {
+        return write(path, mode, acl);
+    }
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: both strings end in NUL; lremovexattr keeps neither.
+    match unsafe { libc::lremovexattr(path.as_ptr(), c"system.posix_acl_access".as_ptr()) } {
+        0 => {}
+        // There was none, or there can be none.
+        _ if matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ENODATA | libc::ENOTSUP)) => {}
+        _ => return Err(io::Error::last_os_error()),
+    }
+    change_mode(&path, mode)
+}
+
+/// Of the file itself: with a link in its place nothing is changed.
+fn change_mode(path: &CString, mode: u32) -> io::Result<()> {
+    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: the path ends in NUL.
+    let fd = unsafe { libc::open(path.as_ptr(), flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just opened and belongs to nobody else.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut facts = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: fstat fills the structure in, and says so by 0.
+    let is_link = unsafe { libc::fstat(fd.as_raw_fd(), facts.as_mut_ptr()) } != 0
+        || unsafe { facts.assume_init() }.st_mode & libc::S_IFMT == libc::S_IFLNK;
+    if is_link {
+        return Err(io::Error::from_raw_os_error(libc::ELOOP));
+    }
+    // chmod follows this link to the very file that was opened.
+    std::fs::set_permissions(
+        format!("/proc/self/fd/{}", fd.as_raw_fd()),
+        std::fs::Permissions::from_mode(mode),
+    )
 }
 
 fn encode(mode: u32, acl: &Acl) -> Vec<u8> {

@@ -16,6 +16,7 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::{getgid, getuid};
 
 use crate::acl::{self, Acl};
 
@@ -162,8 +163,16 @@ fn give_away(path: &Path, access: &Access) -> Result<(), ListenError> {
     lchown(path, access.owner, access.group).map_err(ListenError::Chown)
 }
 
-/// A negative backlog means as much as the kernel allows.
-fn listen(fd: &OwnedFd, backlog: i32) -> io::Result<()> {
+/// Brings the rights of a socket that lies there in line with `access`; what it leaves open becomes ours again.
+pub fn amend(path: &Path, access: &Access) -> Result<(), ListenError> {
+    let (owner, group) =
+        (access.owner.unwrap_or(getuid().as_raw()), access.group.unwrap_or(getgid().as_raw()));
+    lchown(path, Some(owner), Some(group)).map_err(ListenError::Chown)?;
+    acl::replace(path, access.mode, access.acl.as_ref()).map_err(ListenError::Acl)
+}
+
+/// Sets how many connections may wait. A negative backlog means as much as the kernel allows.
+pub fn listen(fd: &OwnedFd, backlog: i32) -> io::Result<()> {
     // SAFETY: `fd` is an open socket of ours; listen takes integers only.
     match unsafe { libc::listen(fd.as_raw_fd(), backlog) } {
         0 => Ok(()),

@@ -232,6 +232,9 @@ impl Plan {
     /// Keeps time and watch over a pool after every event.
     pub(crate) fn watch(&mut self, id: PoolId, now: Instant) {
         let pool = &mut self.pools[id];
+        if !pool.serves() {
+            return;
+        }
         let runs = !pool.is_empty() || matches!(pool.server, Server::Up { .. });
         pool.manager.tick = runs.then(|| pool.manager.tick.unwrap_or(now + TICK));
         if pool.manager.quiet.is_some() {
@@ -252,7 +255,7 @@ impl Plan {
         if why != Why::Tick {
             self.pools[id].manager.armed = Armed::Nothing;
         }
-        if !matches!(self.phase, Phase::Normal) {
+        if !matches!(self.phase, Phase::Normal) || !self.pools[id].serves() {
             return;
         }
         self.pools[id].manager.nobody_idle = look.idle.is_empty();

@@ -1,0 +1,218 @@
+//! Reloads: the next generation beside the one that serves.
+
+use super::*;
+
+/// Pool `a` goes on as number 1, with so many workers.
+fn next(workers: u32, timeout: Duration) -> Next {
+    next_of(ProcessManager::Static { workers }, timeout)
+}
+
+fn next_of(manager: ProcessManager, timeout: Duration) -> Next {
+    let pool = PoolSettings { name: "a".into(), manager, is_status: false };
+    let settings = Settings { pools: vec![pool], drain_timeout: timeout, ..Settings::default() };
+    Next { settings, arrivals: vec![(1, Some(0))], removed: vec![] }
+}
+
+/// A reload is asked for and the configuration can be used.
+fn reloading(workers: u32, next: Next) -> Stage {
+    let mut s = Stage::running(workers, 0);
+    s.check(0, RELOAD, &["DEBUG received SIGUSR2", "NOTICE Reloading in progress ...", "CheckReload"]);
+    s.check(0, Event::ReloadPrepared(next), &["start 1"]);
+    s
+}
+
+const ASKED: [&str; 2] = ["DEBUG [pool a] sending signal 3 SIGQUIT to child 100", "signal 0.0 3"];
+
+fn forked(pool: PoolId, slot: u32, pid: u32) -> Event {
+    Event::Forked { pool, slot, pid }
+}
+
+fn ended(pool: PoolId, slot: u32) -> Event {
+    Event::WorkerExited { pool, slot, exit: CLEAN, served: true }
+}
+
+#[test]
+fn the_old_generation_serves_until_the_new_ones_workers_are_there() {
+    let mut s = reloading(1, next(2, Duration::from_secs(5)));
+    s.check(10, Event::ServerStarted(1), &["CommitReload", "Unwatch(0)", "fork 1.0", "fork 1.1"]);
+    s.check(11, forked(1, 0, 200), &["DEBUG [pool a] child 200 started"]);
+    let expected = [
+        "DEBUG [pool a] child 201 started",
+        "Retire(0)",
+        ASKED[0],
+        ASKED[1],
+        "NOTICE ready to handle connections",
+        "TellReady",
+    ];
+    s.check(12, forked(1, 1, 201), &expected);
+    assert_eq!(s.deadline_ms(), Some(5012));
+    let text = "DEBUG [pool a] child 100 exited with code 0 after 0.030000 seconds from start";
+    s.check(30, ended(0, 0), &[text, "close 0"]);
+    s.check(31, Event::ServerDied { pool: 0, pid: 50, exit: CLEAN }, &["Forget(0)"]);
+    assert_eq!(s.deadline_ms(), None);
+}
+
+#[test]
+fn a_pool_that_cannot_start_changes_nothing() {
+    let mut s = reloading(1, next(1, Duration::ZERO));
+    s.at(1, Event::ServerRefused { pool: 1, reason: "no".into(), configuration: true });
+    s.check(2, Event::ServerDied { pool: 1, pid: 9, exit: Exit::Code(78) }, &["AbandonReload", "Forget(1)"]);
+    // A worker that ends now is replaced by one of the same generation, and the next reload begins anew.
+    assert_eq!(s.at(2000, ended(0, 0)).last().unwrap(), "fork 0.0");
+    assert_eq!(s.at(2001, RELOAD).last().unwrap(), "CheckReload");
+}
+
+#[test]
+fn all_arrivals_go_when_one_fails() {
+    let mut s = Stage::running(1, 0);
+    s.at(0, RELOAD);
+    let mut next = next(1, Duration::ZERO);
+    next.settings.pools.push(PoolSettings { name: "b".into(), ..next.settings.pools[0].clone() });
+    next.arrivals.push((2, None));
+    s.check(0, Event::ReloadPrepared(next), &["start 1", "start 2"]);
+    s.check(5, Event::ServerStarted(2), &[]);
+    let expected = [
+        "ERROR [pool a] PHP's start-up failed: process 9 exited on signal 11 (SIGSEGV)",
+        "kill 2",
+        "AbandonReload",
+        "Forget(1)",
+    ];
+    s.check(6, Event::ServerDied { pool: 1, pid: 9, exit: SEGV }, &expected);
+    s.check(
+        7,
+        Event::ServerDied { pool: 2, pid: 10, exit: Exit::Signal { number: 9, core: false } },
+        &["Forget(2)"],
+    );
+}
+
+#[test]
+fn a_start_that_hangs_is_given_up() {
+    let mut s = reloading(1, next(1, Duration::ZERO));
+    let expected = ["kill 1", "ERROR [pool a] PHP did not start within 60 seconds", "AbandonReload"];
+    let given_up = s.at(60_000, Event::DeadlineReached);
+    assert_eq!(given_up[..2], expected[..2]);
+    assert_eq!(given_up.last().unwrap(), expected[2]);
+}
+
+#[test]
+fn who_takes_too_long_is_pressed() {
+    let mut s = reloading(1, next(1, Duration::from_secs(5)));
+    s.at(0, Event::ServerStarted(1));
+    s.at(0, forked(1, 0, 200));
+    s.check(4999, Event::DeadlineReached, &[]);
+    let expected = [
+        "WARNING [pool a] 1 child(ren) of the generation before did not finish in time, terminating them",
+        "DEBUG [pool a] sending signal 15 SIGTERM to child 100",
+        "signal 0.0 15",
+    ];
+    s.check(5000, Event::DeadlineReached, &expected);
+    let killed = ["DEBUG [pool a] sending signal 9 SIGKILL to child 100", "signal 0.0 9"];
+    s.check(6000, Event::DeadlineReached, &killed);
+    s.check(7000, Event::DeadlineReached, &[killed[0], killed[1], "kill 0"]);
+}
+
+#[test]
+fn process_control_timeout_goes_before_drain_timeout() {
+    let mut next = next(1, Duration::from_secs(3600));
+    next.settings.process_control_timeout = Duration::from_secs(2);
+    let mut s = reloading(1, next);
+    s.at(0, Event::ServerStarted(1));
+    s.at(0, forked(1, 0, 200));
+    assert_eq!(s.deadline_ms(), Some(2000));
+}
+
+#[test]
+fn several_that_are_asked_for_meanwhile_are_one() {
+    let mut s = reloading(1, next(1, Duration::ZERO));
+    s.check(1, RELOAD, &["DEBUG received SIGUSR2"]);
+    s.check(2, RELOAD, &["DEBUG received SIGUSR2"]);
+    s.at(3, Event::ServerStarted(1));
+    let served = s.at(4, forked(1, 0, 200));
+    assert_eq!(served[served.len() - 2..], ["NOTICE Reloading in progress ...", "CheckReload"]);
+    s.check(5, Event::ReloadRefused, &[]);
+}
+
+#[test]
+fn a_dynamic_pool_comes_as_strong_as_it_is() {
+    let dynamic = |max_children| ProcessManager::Dynamic {
+        max_children,
+        start: 1,
+        min_spare: 1,
+        max_spare: 3,
+        max_spawn_rate: 8,
+    };
+    let mut s = Stage::with(&[dynamic(6)], 0, 0);
+    for event in [Event::Begin, Event::ServerStarted(0), Event::Announced, forked(0, 0, 100)] {
+        s.at(0, event);
+    }
+    let look = |occupied| Look { idle: vec![], occupied };
+    s.at(10, Event::Looked { pool: 0, why: Why::Shortage, look: look(1) });
+    s.at(30, Event::Looked { pool: 0, why: Why::Shortage, look: look(1) });
+    s.at(31, forked(0, 1, 101));
+    s.at(40, RELOAD);
+    s.at(40, Event::ReloadPrepared(next_of(dynamic(6), Duration::ZERO)));
+    let committed = s.at(41, Event::ServerStarted(1));
+    assert_eq!(committed, ["CommitReload", "Unwatch(0)", "fork 1.0", "fork 1.1"]);
+}
+
+#[test]
+fn an_idle_ondemand_pool_changes_hands_without_a_process() {
+    let ondemand = ProcessManager::Ondemand { max_children: 3, idle_timeout: Duration::from_secs(10) };
+    let mut s = Stage::with(&[ondemand], 0, 0);
+    s.at(0, Event::Begin);
+    s.at(0, Event::Announced);
+    s.at(1, RELOAD);
+    let expected = [
+        "CommitReload",
+        "Unwatch(0)",
+        "Retire(0)",
+        "Forget(0)",
+        "watch 1",
+        "NOTICE ready to handle connections",
+        "TellReady",
+    ];
+    s.check(1, Event::ReloadPrepared(next_of(ondemand, Duration::ZERO)), &expected);
+}
+
+#[test]
+fn pools_come_and_go() {
+    let mut s = Stage::running(1, 0);
+    s.at(0, RELOAD);
+    let mut next = next(1, Duration::ZERO);
+    (next.arrivals, next.removed) = (vec![(1, None)], vec![0]);
+    s.at(0, Event::ReloadPrepared(next));
+    let expected = ["CommitReload", "Unwatch(0)", "Retire(0)", ASKED[0], ASKED[1], "fork 1.0"];
+    s.check(1, Event::ServerStarted(1), &expected);
+}
+
+#[test]
+fn with_process_max_the_old_make_room() {
+    let mut next = next(1, Duration::ZERO);
+    next.settings.process_max = 1;
+    let mut s = reloading(1, next);
+    let committed = s.at(1, Event::ServerStarted(1));
+    assert_eq!(committed[3..6], ["Retire(0)", ASKED[0], ASKED[1]]);
+    assert!(s.at(2, ended(0, 0)).contains(&"fork 1.0".to_owned()));
+}
+
+#[test]
+fn a_fork_server_lost_after_the_commit_leaves_the_old_ones_serving() {
+    let mut s = reloading(1, next(1, Duration::ZERO));
+    s.at(1, Event::ServerStarted(1));
+    let lost = s.at(2, Event::ServerDied { pool: 1, pid: 60, exit: SEGV });
+    assert!(lost[0].starts_with("WARNING [pool a] fork server 60 exited on signal 11"), "{lost:?}");
+    assert_eq!(s.at(300, Event::DeadlineReached), ["start 1"]);
+    s.at(310, Event::ServerStarted(1));
+    assert!(s.at(311, forked(1, 0, 200)).contains(&"Retire(0)".to_owned()));
+}
+
+#[test]
+fn a_stop_ends_all_generations() {
+    let mut s = reloading(1, next(1, Duration::ZERO));
+    let stopped = s.at(1, Event::Asked(Request::Finish));
+    assert!(stopped.contains(&ASKED[1].to_owned()), "{stopped:?}");
+    let closed = s.at(2, ended(0, 0));
+    assert_eq!(closed[closed.len() - 2..], ["close 0", "close 1"]);
+    s.check(3, Event::ServerDied { pool: 1, pid: 60, exit: CLEAN }, &[]);
+    s.check(4, Event::ServerDied { pool: 0, pid: 50, exit: CLEAN }, &["NOTICE exiting, bye-bye!", "Exit"]);
+}
