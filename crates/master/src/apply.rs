@@ -28,11 +28,7 @@ impl Supervisor {
             Action::CloseServer(pool) => self.close_server(pool),
             Action::KillServer(pool) => self.kill_server(pool),
             Action::ForkWorker { pool, slot } => self.order_worker(pool, slot),
-            Action::SignalWorker { pool, slot, signal } => {
-                if let Some(worker) = self.pools[pool].workers.get(&slot) {
-                    worker.signal(signal);
-                }
-            }
+            Action::SignalWorker { pool, slot, signal } => self.pools[pool].signal_worker(slot, signal),
             Action::Look { pool, why } => {
                 if why == Why::Tick {
                     self.sample_queue(pool);

@@ -6,7 +6,7 @@ use std::io::PipeReader;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use board::scoreboard::Board;
+use board::scoreboard::{Board, Slot};
 use sys::process::{Handle, Limit};
 use sys::spawn::Rights;
 use trace::Layout;
@@ -16,6 +16,7 @@ use crate::fork_server::ForkServer;
 use crate::log::printable;
 use crate::slow_log::Tracing;
 use crate::socket::Socket;
+use crate::supervisor::SIGQUIT;
 use crate::wake::Wake;
 
 /// One pool.
@@ -84,6 +85,16 @@ impl Pool {
         let capture = output.map(|(stdout, stderr)| Capture::new(self.style(), Some(stdout), stderr));
         let layout = self.tracing.layout.clone();
         self.workers.insert(slot, Worker { pid: 0, handle: None, capture, layout });
+    }
+
+    /// Signals a worker. SIGQUIT means to ask it: it arrives as a signal only where the worker waits, and interrupts no
+    /// script.
+    pub(crate) fn signal_worker(&self, slot: u32, signal: i32) {
+        let Some(worker) = self.workers.get(&slot) else { return };
+        let waits = || self.board.slots().get(slot as usize).is_some_and(Slot::ask);
+        if signal != SIGQUIT || waits() {
+            worker.signal(signal);
+        }
     }
 }
 

@@ -194,7 +194,7 @@ pub enum Action {
         /// The free slot.
         slot: u32,
     },
-    /// Send a signal to a worker.
+    /// Send a signal to a worker. SIGQUIT asks it to finish, however that is done: no script is to notice.
     SignalWorker {
         /// Its pool.
         pool: PoolId,

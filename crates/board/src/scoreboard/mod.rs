@@ -86,14 +86,14 @@ impl Board {
     /// The worker is gone.
     pub fn vacate(&self, slot: &Slot) {
         self.enter(slot, Stage::Empty);
-        slot.pid.store(0, Release);
+        slot.move_out();
     }
 
     /// The worker's next step.
     pub fn enter(&self, slot: &Slot, stage: Stage) {
         // A slot has one writer at a time, so nothing comes between.
         let before = Stage::from_u32(slot.stage.load(Relaxed));
-        slot.stage.store(stage as u32, Release);
+        slot.stage.store(stage as u32, SeqCst);
         match (before.is_active(), stage.is_active()) {
             (false, true) => self.count_active(),
             (true, false) => drop(self.header().active.fetch_sub(1, Relaxed)),
@@ -152,6 +152,45 @@ mod tests {
         assert_eq!(other.census(), (0, 1));
         board.vacate(slot);
         assert_eq!(other.census(), (0, 0));
+    }
+
+    #[test]
+    fn only_who_waits_is_woken() {
+        let (_fd, board) = Board::create(b"www", 0, 1, 0).unwrap();
+        let slot = &board.slots()[0];
+        assert!(!slot.ask() && slot.is_asked(), "about to move in: it looks itself");
+        board.occupy(slot, 1, 0);
+        assert!(slot.is_asked() && slot.ask());
+        for (stage, waits) in [
+            (Stage::Accepted, false),
+            (Stage::ReadingHeaders, false),
+            (Stage::Running, false),
+            (Stage::Finishing, false),
+            (Stage::KeptIdle, true),
+        ] {
+            board.enter(slot, stage);
+            assert_eq!(slot.ask(), waits, "{stage:?}");
+        }
+        board.vacate(slot);
+        assert!(!slot.is_asked());
+    }
+
+    /// Of the two who meet one always sees the other.
+    #[test]
+    fn asking_and_beginning_to_wait_never_miss_each_other() {
+        let (_fd, board) = Board::create(b"www", 0, 1, 0).unwrap();
+        let slot = &board.slots()[0];
+        for _ in 0..4_000 {
+            board.enter(slot, Stage::Running);
+            let (woken, saw) = std::thread::scope(|scope| {
+                let asker = scope.spawn(|| slot.ask());
+                board.enter(slot, Stage::Accepting);
+                let saw = slot.is_asked();
+                (asker.join().unwrap(), saw)
+            });
+            assert!(woken || saw);
+            board.vacate(slot);
+        }
     }
 
     #[test]

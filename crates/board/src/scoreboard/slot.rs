@@ -13,7 +13,7 @@ pub struct Slot {
     sequence: AtomicU32,
     pub(super) stage: AtomicU32,
     pub(super) pid: AtomicU32,
-    _reserved: AtomicU32,
+    asked: AtomicU32,
     /// Seconds since the epoch.
     started: AtomicU64,
     requests: AtomicU64,
@@ -144,6 +144,26 @@ impl Slot {
             slot.cpu.store((cpu * 100.0) as u64, Relaxed);
             slot.memory.store(memory, Relaxed);
         });
+    }
+
+    /// Asks the worker to finish what it has and to end. True if it waits and has to be woken by a signal; else it
+    /// looks by itself before it waits again, so that no signal cuts a script's `sleep()` short.
+    pub fn ask(&self) -> bool {
+        // SeqCst here, in `is_asked` and in `Board::enter`: of one who asks and a worker that begins or ceases to wait at
+        // that moment, one sees the other. A worker sees it after it has ceased to wait, too: then a signal may come.
+        self.asked.store(1, SeqCst);
+        Stage::from_u32(self.stage.load(SeqCst)).is_waiting()
+    }
+
+    /// The worker has been asked to finish. To be looked at after each step into and out of a stage that waits.
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(SeqCst) != 0
+    }
+
+    /// Nobody has asked the next worker here yet.
+    pub(super) fn move_out(&self) {
+        self.asked.store(0, Relaxed);
+        self.pid.store(0, Release);
     }
 
     /// The stage alone.

@@ -41,6 +41,11 @@ impl Stage {
         matches!(self, Stage::Accepting | Stage::Accepted | Stage::KeptIdle)
     }
 
+    /// Blocked until a signal, a connection or a request comes.
+    pub fn is_waiting(self) -> bool {
+        matches!(self, Stage::Accepting | Stage::KeptIdle)
+    }
+
     /// Busy with a request.
     pub fn is_active(self) -> bool {
         self != Stage::Empty && !self.is_idle()

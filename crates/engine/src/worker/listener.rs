@@ -112,7 +112,7 @@ impl Listener {
     /// up. An error means: give it up.
     pub(super) fn await_kept(&self, kept: &Connection, place: Place) -> Result<(), Gone> {
         let mut looks = 0;
-        while !quit::requested() {
+        while !place.is_asked() {
             let queue = if looks == 0 { self.fd } else { -1 };
             let timeout = if looks == 0 { PollTimeout::NONE } else { PollTimeout::from(LOOK_AGAIN_MS) };
             let Ok([kept_ready, _]) = poll_raw([kept.raw(), queue], PollFlags::POLLIN, timeout) else {

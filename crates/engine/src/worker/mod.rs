@@ -134,6 +134,9 @@ fn leave(place: Place, code: i32) -> ! {
 fn serve(exchange: &mut Exchange, listener: &Listener) -> i32 {
     loop {
         exchange.place.enter(Stage::Accepting);
+        if exchange.place.is_asked() {
+            return 0;
+        }
         match listener.accept() {
             Accepted::Peer(socket, address) => exchange.open(socket, address),
             Accepted::Dropped => continue,
@@ -155,9 +158,22 @@ impl Place {
         self.board.enter(self.slot, stage);
     }
 
+    /// This worker has been asked to end.
+    fn is_asked(self) -> bool {
+        quit::requested() || self.slot.is_asked()
+    }
+
+    /// To be called once a stage that does not wait has followed one that waits.
+    fn has_waited(self) {
+        if self.slot.is_asked() {
+            quit::hold_back();
+        }
+    }
+
     /// The master is told when too few workers are left that wait for connections.
     fn occupy(self) {
         self.enter(Stage::Accepted);
+        self.has_waited();
         if self.spec.wakes && self.board.header().occupy() {
             // SAFETY: write reads one byte, which the buffer has.
             unsafe { libc::write(fds::WAKE, b"!".as_ptr().cast(), 1) };
@@ -181,7 +197,7 @@ impl Exchange {
                 Next::Close => break,
             }
         }
-        quit::requested().then_some(0)
+        self.place.is_asked().then_some(0)
     }
 
     fn open(&mut self, socket: OwnedFd, peer: Option<IpAddr>) {
@@ -203,7 +219,7 @@ impl Exchange {
         };
         self.served += 1;
         let last = self.served == self.place.spec.max_requests;
-        self.keep = begin.keep_connection && !last && !quit::requested();
+        self.keep = begin.keep_connection && !last && !self.place.is_asked();
         self.output.begin(begin.request_id);
         self.connection.hurry_small_packets(self.keep);
         let outcome = self.run_php();
@@ -232,6 +248,7 @@ impl Exchange {
         self.times.started = clock::monotonic_us();
         self.connection.start_deadline();
         self.place.board.begin_request(self.place.slot, self.times.started);
+        self.place.has_waited();
         if let Some(access) = &mut self.access {
             access.begin();
         }
@@ -244,6 +261,9 @@ impl Exchange {
     fn await_bytes(&mut self, listener: &Listener) -> Result<(), Gone> {
         if self.keep && self.incoming.is_idle() {
             self.place.enter(Stage::KeptIdle);
+            if self.place.is_asked() {
+                return Err(Gone);
+            }
             if self.connection.receive_kept(SURELY_IDLE)? {
                 return Ok(());
             }

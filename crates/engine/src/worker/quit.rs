@@ -1,5 +1,6 @@
-//! A worker's signals. SIGQUIT asks it to end after the current request; the others that php-fpm's workers
-//! know keep their default action.
+//! A worker's end at somebody's wish, and its signals. The master asks through the scoreboard, and wakes a worker that
+//! waits by SIGQUIT; sent by others SIGQUIT asks by itself. The other signals that php-fpm's workers know keep their
+//! default action.
 
 use std::io;
 use std::os::fd::{IntoRawFd, RawFd};
@@ -22,9 +23,17 @@ extern "C" fn on_quit(_signal: libc::c_int) {
     unsafe { libc::dup3(DEAF.load(Relaxed), LISTENER.load(Relaxed), libc::O_CLOEXEC) };
 }
 
-/// Whether this worker has been asked to end.
+/// Whether SIGQUIT has asked this worker to end.
 pub(super) fn requested() -> bool {
     REQUESTED.load(Relaxed)
+}
+
+/// The master has asked this worker just when it took a connection or a request, and may have seen it wait: the signal
+/// that would wake it can come at any time, and is not to interrupt the script.
+pub(super) fn hold_back() {
+    let mut quit = SigSet::empty();
+    quit.add(Signal::SIGQUIT);
+    let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&quit), None);
 }
 
 /// Sets the dispositions a worker has, and lets all signals through.
