@@ -45,11 +45,11 @@ list_missing() {
     need "php$php-dev" has "${PHP_CONFIG:-php-config}"
     [[ $purpose == lint ]] && return
     need "php$php-fpm" has "php-fpm$php"
+    need nginx has nginx
     if [[ $purpose == bench ]]; then
         need strace has strace
         return
     fi
-    need nginx has nginx
     [[ $purpose == run ]] && return
     need "php$php-cli" has "php$php"
     need "php$php-cgi" has "php-cgi$php"

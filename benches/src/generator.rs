@@ -98,14 +98,22 @@ fn take_one(left: &AtomicUsize) -> bool {
 
 /// Status 200, and exactly this body.
 pub(crate) fn check(stdout: &[u8], body: &[u8]) -> Result<(), String> {
-    let wrong = |what: &str| format!("{what}: {}", String::from_utf8_lossy(&stdout[..stdout.len().min(300)]));
-    let end =
-        stdout.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(|| wrong("no header block"))?;
+    if body_of(stdout)? == body { Ok(()) } else { Err(wrong("wrong body", stdout)) }
+}
+
+/// The body of an answer with status 200.
+pub(crate) fn body_of(stdout: &[u8]) -> Result<&[u8], String> {
+    let end = stdout.windows(4).position(|window| window == b"\r\n\r\n");
+    let end = end.ok_or_else(|| wrong("no header block", stdout))?;
     // A response head without this line means 200 (RFC 3875 §6.3.3).
     if stdout[..end].split(|&byte| byte == b'\n').any(|line| line.starts_with(b"Status:")) {
-        return Err(wrong("not status 200"));
+        return Err(wrong("not status 200", stdout));
     }
-    if &stdout[end + 4..] == body { Ok(()) } else { Err(wrong("wrong body")) }
+    Ok(&stdout[end + 4..])
+}
+
+fn wrong(what: &str, stdout: &[u8]) -> String {
+    format!("{what}: {}", String::from_utf8_lossy(&stdout[..stdout.len().min(300)]))
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The comparison with php-fpm: both servers at the same time on the same machine, the same traffic to each in turn,
 //! every answer checked. A figure without checked answers is not printed. Exit code 0 when every load has its figures,
-//! 1 when something is missing or an answer was wrong, 2 for a wrong command line.
+//! 1 when something is missing, an answer was wrong or a target is missed, 2 for a wrong command line.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command that prints a report")]
 
 mod comparison;
 mod cost;
 mod generator;
 mod idle_pools;
+mod lifecycle;
 mod load;
 mod machine;
 mod options;
@@ -25,7 +26,7 @@ use std::time::{Duration, SystemTime};
 use crate::comparison::{Outcome, compare};
 use crate::load::{LOADS, SETTINGS_SCRIPT};
 use crate::machine::Ticks;
-use crate::options::{Options, USAGE};
+use crate::options::{Command, Options, USAGE};
 use crate::server::{Server, Shape, find_cornac, find_php_fpm};
 use crate::settings::Settings;
 
@@ -34,14 +35,18 @@ fn main() -> ExitCode {
         println!("{USAGE}");
         return ExitCode::SUCCESS;
     }
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
+    let command = match Command::parse(std::env::args().skip(1)) {
+        Ok(command) => command,
         Err(why) => {
             eprintln!("cornac-benches: {why}\n\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    match run(&options) {
+    let outcome = match &command {
+        Command::Cost(options) => run(options),
+        Command::Lifecycle(options) => lifecycle::run(options),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(why) => {
@@ -61,8 +66,12 @@ fn run(options: &Options) -> Result<bool, String> {
         Server::start("php-fpm", &binaries.0, dir.path(), Shape::Workers)?,
         Server::start("cornac", &binaries.1, dir.path(), Shape::Workers)?,
     ];
-    let settings = Settings::ask(&servers[0], &root.join(SETTINGS_SCRIPT.0))?;
-    settings.expect_equal(&Settings::ask(&servers[1], &root.join(SETTINGS_SCRIPT.0))?)?;
+    let settings = Settings::ask(servers[0].name, &servers[0].socket, &root.join(SETTINGS_SCRIPT.0))?;
+    settings.expect_equal(&Settings::ask(
+        servers[1].name,
+        &servers[1].socket,
+        &root.join(SETTINGS_SCRIPT.0),
+    )?)?;
     let before = Ticks::now();
     let mut outcomes: Vec<Outcome> = LOADS
         .iter()
@@ -79,7 +88,7 @@ fn run(options: &Options) -> Result<bool, String> {
     println!("\n{report}");
     let complete = outcomes.iter().all(|outcome| outcome.figures.is_ok());
     if complete {
-        save(&report).map_err(|error| format!("the report could not be saved: {error}"))?;
+        save("", &report).map_err(|error| format!("the report could not be saved: {error}"))?;
     }
     Ok(complete)
 }
@@ -101,11 +110,11 @@ fn write_scripts(dir: &Path) -> std::io::Result<std::path::PathBuf> {
     Ok(root)
 }
 
-/// One file per day and kind of machine, next to the source.
-fn save(report: &str) -> std::io::Result<()> {
+/// One file per title, day and kind of machine, next to the source.
+fn save(title: &str, report: &str) -> std::io::Result<()> {
     let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
     let kind = format!("{}-{}-cores", machine::slug(&machine::processor()), machine::cores());
-    let path = results.join(format!("{}-{kind}.md", report::today()));
+    let path = results.join(format!("{title}{}-{kind}.md", report::today()));
     fs::create_dir_all(&results)?;
     fs::write(&path, report)?;
     println!("saved to {}", path.display());

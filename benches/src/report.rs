@@ -48,13 +48,13 @@ const LEGEND: &str = "Medians over the rounds. CPU time is the scheduler's accou
 included. Half of the rounds: the ratio within one round lay between these.\n";
 
 /// CPU time stands a busy machine; throughput and latency do not.
-fn others_in_words(share: f64) -> String {
+pub(crate) fn others_in_words(share: f64) -> String {
     let percent = share * 100.0;
     let judgement = if percent < 5.0 { "" } else { ": not quiet, do not trust throughput and latency" };
     format!("{percent:.0} % of the machine meanwhile{judgement}")
 }
 
-fn php(settings: &Settings) -> String {
+pub(crate) fn php(settings: &Settings) -> String {
     let value = |name: &str| settings.value(name).unwrap_or("?").replace("\\/", "/");
     format!(
         "{}, {}, opcache {}, JIT {}",
@@ -98,7 +98,7 @@ fn number(value: f64) -> String {
 }
 
 /// Columns of equal width, the first two to the left.
-fn align(rows: &[[String; 6]]) -> String {
+pub(crate) fn align(rows: &[[String; 6]]) -> String {
     let width = |text: &str| text.chars().count();
     // A sentence that takes the place of a figure must not widen its column.
     let counts = |row: &[String; 6], column: usize| column < 2 || !row[4].is_empty();

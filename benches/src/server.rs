@@ -19,7 +19,7 @@ use crate::cost::tree;
 pub(crate) const WORKERS: usize = 4;
 
 /// The user of the pools when the comparison runs as root.
-const POOL_USER: &str = "www-data";
+pub(crate) const POOL_USER: &str = "www-data";
 
 /// What a server is to serve.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -150,7 +150,8 @@ fn configuration(dir: &Path, shape: Shape) -> String {
     format!("[global]\nerror_log = {dir}/error.log\n\n{}{others}", pool("www"))
 }
 
-fn version(binary: &Path) -> Result<String, String> {
+/// The first line of what `-v` prints.
+pub(crate) fn version(binary: &Path) -> Result<String, String> {
     let output = Command::new(binary).arg("-v").output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().next().unwrap_or_default().trim();
@@ -162,7 +163,7 @@ fn version(binary: &Path) -> Result<String, String> {
 }
 
 /// A comparison that is killed leaves no server behind.
-fn end_with_this_process(command: &mut Command) {
+pub(crate) fn end_with_this_process(command: &mut Command) {
     let before_exec = || set_pdeathsig(Signal::SIGTERM).map_err(std::io::Error::from);
     // SAFETY: between fork and exec only async-signal-safe functions may run; prctl is a bare system call, and the
     // closure neither allocates nor takes a lock.

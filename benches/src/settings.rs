@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use crate::server::Server;
 use crate::wire::{Connection, Request};
 
 /// What the settings script answered, line by line.
@@ -10,18 +9,17 @@ pub(crate) struct Settings(Vec<String>);
 
 impl Settings {
     /// Asks a server that has just started.
-    pub(crate) fn ask(server: &Server, script: &Path) -> Result<Settings, String> {
+    pub(crate) fn ask(name: &str, socket: &Path, script: &Path) -> Result<Settings, String> {
         let request = Request::get(script, false);
         let mut connection = Connection::new();
-        let reply = connection.open(&server.socket).and_then(|()| connection.exchange(&request));
-        let reply = reply.map_err(|error| format!("{}: {error}", server.name))?;
+        let reply = connection.open(socket).and_then(|()| connection.exchange(&request));
+        let reply = reply.map_err(|error| format!("{}: {error}", name))?;
         let text = String::from_utf8_lossy(reply);
-        let (_, body) =
-            text.split_once("\r\n\r\n").ok_or_else(|| format!("{}: no answer: {text}", server.name))?;
+        let (_, body) = text.split_once("\r\n\r\n").ok_or_else(|| format!("{}: no answer: {text}", name))?;
         let settings = Settings(body.lines().map(str::to_owned).collect());
         match settings.value("opcache") {
             Some("on") => Ok(settings),
-            _ => Err(format!("{}: opcache is not on:\n{text}", server.name)),
+            _ => Err(format!("{}: opcache is not on:\n{text}", name)),
         }
     }
 

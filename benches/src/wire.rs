@@ -18,12 +18,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Request {
     /// GET of a script with the parameters nginx sends.
     pub(crate) fn get(script: &Path, keep: bool) -> Request {
+        Request::with_query(script, keep, "")
+    }
+
+    /// The same with a query.
+    pub(crate) fn with_query(script: &Path, keep: bool, query: &str) -> Request {
         let file = script.to_string_lossy();
         let root = script.parent().unwrap_or(Path::new("/")).to_string_lossy();
         let name = file.strip_prefix(&*root).unwrap_or_default();
         let params = [
             ("SCRIPT_FILENAME", &*file),
-            ("QUERY_STRING", ""),
+            ("QUERY_STRING", query),
             ("REQUEST_METHOD", "GET"),
             ("CONTENT_TYPE", ""),
             ("CONTENT_LENGTH", ""),
@@ -58,6 +63,11 @@ impl Request {
         };
         Request(request.encode())
     }
+
+    /// What goes over the wire.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// A connection to a pool. Its buffers serve every request, also after it was closed and opened again.
@@ -91,9 +101,19 @@ impl Connection {
     /// Sends a request and returns the complete STDOUT stream of its answer. An error message on STDERR, another end
     /// than a complete request, or bytes behind it are errors.
     pub(crate) fn exchange(&mut self, request: &Request) -> io::Result<&[u8]> {
+        self.send(request)?;
+        self.receive()
+    }
+
+    /// The first half of [`Connection::exchange`].
+    pub(crate) fn send(&mut self, request: &Request) -> io::Result<()> {
+        self.stream.as_ref().ok_or(io::ErrorKind::NotConnected)?.write_all(&request.0)
+    }
+
+    /// The second half.
+    pub(crate) fn receive(&mut self) -> io::Result<&[u8]> {
         self.stdout.clear();
         let mut stream = self.stream.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        stream.write_all(&request.0)?;
         let mut answer = Client::new();
         loop {
             let read = stream.read(&mut self.received)?;
@@ -111,7 +131,7 @@ impl Connection {
 }
 
 /// Takes in what was received. `true` when the answer is complete.
-fn take(answer: &mut Client, mut received: &[u8], stdout: &mut Vec<u8>) -> io::Result<bool> {
+pub(crate) fn take(answer: &mut Client, mut received: &[u8], stdout: &mut Vec<u8>) -> io::Result<bool> {
     let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidData, text));
     loop {
         let (used, event) =

@@ -1,0 +1,254 @@
+//! Socket activation, again and again: somebody else holds the listening socket, as systemd does, starts the service when
+//! somebody connects, and finds it stopped some time later. One client connects all the time.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+use super::Bench;
+use super::address::Address;
+use super::arrivals::Pace;
+use super::master::{Master, Processes, Subject, fixed, pool};
+use super::report::{Line, Section, milliseconds};
+use super::site::HELLO;
+use super::tally::Tally;
+use super::traffic::{Stretch, Target, Traffic};
+use crate::server::end_with_this_process;
+
+/// How the service ends.
+#[derive(Clone, Copy)]
+struct End {
+    name: &'static str,
+    /// `None`: by itself, when it has been idle.
+    signal: Option<Signal>,
+    /// Lines of \[global\] that only cornac knows.
+    global: &'static str,
+}
+
+const ENDS: [End; 5] = [
+    End { name: "QUIT", signal: Some(Signal::SIGQUIT), global: "" },
+    End { name: "TERM", signal: Some(Signal::SIGTERM), global: "" },
+    End { name: "graceful TERM", signal: Some(Signal::SIGTERM), global: "shutdown.sigterm = graceful\n" },
+    End { name: "KILL of the master", signal: Some(Signal::SIGKILL), global: "" },
+    End { name: "idle exit", signal: None, global: "idle_exit = 1s\n" },
+];
+
+/// How the service is told about its socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Announcement {
+    ListenFds,
+    FpmSockets,
+}
+
+/// What one server did in all rounds of one kind.
+#[derive(Default)]
+struct Run {
+    tally: Tally,
+    rounds: usize,
+    wanted: usize,
+    /// Rounds after which processes were left behind.
+    leftovers: usize,
+    /// Rounds in which it had to be killed.
+    stuck: usize,
+    /// Why there are not as many rounds as wanted.
+    over: Option<&'static str>,
+}
+
+pub(crate) fn measure(bench: &Bench) -> Result<Vec<Section>, String> {
+    let rounds = if bench.quick { 4 } else { 50 };
+    let mut lines = Vec::new();
+    for end in ENDS {
+        eprintln!("activation: {} …", end.name);
+        for (kind, address) in ["unix", "TCP"].into_iter().zip(0..) {
+            let run = |subject, announcement| run(bench, subject, end, address == 1, announcement, rounds);
+            let [fpm, cornac] = &bench.subjects;
+            let theirs = if end.global.is_empty() { run(fpm, Announcement::FpmSockets)? } else { None };
+            for (name, announcement) in
+                [("LISTEN_FDS", Announcement::ListenFds), ("FPM_SOCKETS", Announcement::FpmSockets)]
+            {
+                let ours = run(cornac, announcement)?;
+                let theirs = theirs.as_ref().filter(|_| announcement == Announcement::FpmSockets);
+                lines.extend(rows(&format!("{}, {kind}, {name}", end.name), theirs, ours.as_ref()));
+            }
+        }
+    }
+    Ok(vec![Section { title: "re-activation".into(), lines }])
+}
+
+fn rows(what: &str, fpm: Option<&Run>, cornac: Option<&Run>) -> Vec<Line> {
+    let failed = |run: Option<&Run>| run.map_or_else(String::new, Run::in_words);
+    let longest =
+        |run: Option<&Run>| run.map_or_else(String::new, |run| milliseconds(run.tally.percentile(1.0)));
+    let Some(run) = cornac else {
+        return vec![Line::new(what, failed(fpm), "not supported").target("every request answered", false)];
+    };
+    let reached = run.tally.failed() == 0 && run.rounds == run.wanted && run.stuck == 0 && run.leftovers == 0;
+    vec![
+        Line::new(what, failed(fpm), run.in_words()).target("every request answered", reached),
+        Line::new("… longest wait", longest(fpm), longest(cornac)),
+    ]
+}
+
+impl Run {
+    fn in_words(&self) -> String {
+        let mut text = format!("{} rounds; failed {}", self.rounds, self.tally.failed_in_words());
+        for (count, what) in [(self.leftovers, "× processes left behind"), (self.stuck, "× did not end")] {
+            if count > 0 {
+                text += &format!("; {count}{what}");
+            }
+        }
+        if let Some(why) = self.over {
+            text += "; ";
+            text += why;
+        }
+        text
+    }
+}
+
+/// `None` when this server has no such thing.
+fn run(
+    bench: &Bench,
+    subject: &Subject,
+    end: End,
+    tcp: bool,
+    announcement: Announcement,
+    rounds: usize,
+) -> Result<Option<Run>, String> {
+    let by = if announcement == Announcement::ListenFds { "listen" } else { "fpm" };
+    let label =
+        format!("activation-{}-{}-{by}", end.name.replace(' ', "-"), if tcp { "tcp" } else { "unix" });
+    let address = if tcp {
+        Address::free_port()?
+    } else {
+        Address::Unix(bench.dir.join(format!("{label}-{}.sock", subject.name)))
+    };
+    let pool = pool("www", &address, &fixed(2));
+    let mut master = Master::prepare(subject, bench.dir, &label, &format!("{}{pool}", end.global), None)?;
+    if !end.global.is_empty() && master.check().is_err() {
+        return Ok(None);
+    }
+    let holder = Holder { socket: address.listen()?, address: &address, announcement };
+    let requests = HELLO.requests(bench.root);
+    let target = Target {
+        address: &address,
+        requests: &requests,
+        bodies: &[HELLO.body],
+        kept: 0,
+        patience: bench.patience,
+    };
+    let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut outcome = Run { wanted: rounds, ..Run::default() };
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| client(&target, end, &stop, &answered));
+        let driven = holder.drive(&mut master, end, &answered, &mut outcome);
+        stop.store(true, Ordering::Relaxed);
+        // The last requests need somebody to answer them.
+        let served = driven.and_then(|()| holder.serve_the_rest(&mut master, || client.is_finished()));
+        outcome.tally = client.join().map_err(|_| "the client panicked".to_owned())??;
+        served
+    })?;
+    Ok(Some(outcome))
+}
+
+/// Sends one request after the other, each on a connection of its own; in bursts with pauses where the service is to
+/// become idle.
+fn client(target: &Target, end: End, stop: &AtomicBool, answered: &AtomicU64) -> Result<Tally, String> {
+    let mut traffic = Traffic::new(target)?;
+    let mut sum = Tally::default();
+    while !stop.load(Ordering::Relaxed) {
+        let length = Duration::from_millis(if end.signal.is_some() { 60_000 } else { 20 });
+        let stretch =
+            Stretch { stop: Some(stop), progress: Some(answered), ..Stretch::plain(Pace::Closed(1), length) };
+        sum.add(traffic.run(&stretch)?);
+        if end.signal.is_none() {
+            // Around the moment at which the service leaves: before it, in the middle of it, after it.
+            let turn = answered.load(Ordering::Relaxed) % 40;
+            std::thread::sleep(Duration::from_millis(980 + turn));
+        }
+    }
+    Ok(sum)
+}
+
+/// Has the socket, and starts the service.
+struct Holder<'a> {
+    socket: OwnedFd,
+    address: &'a Address,
+    announcement: Announcement,
+}
+
+/// A client that connects all the time is seen within this.
+const NOBODY: Duration = Duration::from_secs(2);
+
+impl Holder<'_> {
+    fn drive(
+        &self,
+        master: &mut Master,
+        end: End,
+        answered: &AtomicU64,
+        run: &mut Run,
+    ) -> Result<(), String> {
+        for round in 0..run.wanted {
+            if !self.somebody_connects(NOBODY)? {
+                run.over = Some("then nobody could connect any more");
+                return Ok(());
+            }
+            let before = answered.load(Ordering::Relaxed);
+            self.start(master)?;
+            let is_served =
+                |master: &mut Master| answered.load(Ordering::Relaxed) > before || master.ended().is_some();
+            if !master.wait(Duration::from_secs(5), is_served) || master.ended().is_some() {
+                run.over = Some("then it did not serve");
+                master.signal(Signal::SIGKILL);
+                return Ok(());
+            }
+            // Another moment of a request in every round.
+            std::thread::sleep(Duration::from_micros(2000 + 137 * round as u64));
+            let processes = Processes::of(master.pid());
+            if let Some(signal) = end.signal {
+                master.signal(signal);
+            }
+            let limit = Duration::from_secs(if end.signal.is_some() { 5 } else { 10 });
+            if !master.wait(limit, |master| master.ended().is_some()) {
+                run.stuck += 1;
+                master.signal(Signal::SIGKILL);
+                master.wait(limit, |master| master.ended().is_some());
+            }
+            run.leftovers += usize::from(Master::end_leftovers(&processes) > 0);
+            run.rounds += 1;
+        }
+        Ok(())
+    }
+
+    fn serve_the_rest(&self, master: &mut Master, done: impl Fn() -> bool) -> Result<(), String> {
+        let began = Instant::now();
+        while !done() && began.elapsed() < Duration::from_secs(15) {
+            if self.somebody_connects(Duration::from_millis(20))? && master.ended().is_some() {
+                self.start(master)?;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn somebody_connects(&self, limit: Duration) -> Result<bool, String> {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        let limit = PollTimeout::try_from(limit).map_err(|error| error.to_string())?;
+        poll(&mut fds, limit).map(|count| count > 0).map_err(|error| error.to_string())
+    }
+
+    /// The socket is descriptor 3 of the service. A shell puts it there, and knows its own process id.
+    fn start(&self, master: &mut Master) -> Result<(), String> {
+        let mut command = master.command("exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$0\" \"$@\"");
+        match self.announcement {
+            Announcement::ListenFds => command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "www"),
+            Announcement::FpmSockets => command.env("FPM_SOCKETS", format!("{}=3", self.address)),
+        };
+        command.stdin(self.socket.try_clone().map_err(|error| error.to_string())?);
+        end_with_this_process(&mut command);
+        master.adopt(command.spawn().map_err(|error| error.to_string())?);
+        Ok(())
+    }
+}
