@@ -170,6 +170,8 @@ pub enum Order {
     UseAccessLog,
     /// The master may not read the memory of this pool's workers: be ready to do it. Before the first `Fork`.
     PrepareTraces,
+    /// Say whether PHP would start from the same files now; answered by `Report::Sources`.
+    CheckSources,
     /// Read the backtrace of a worker's request; answered by `Report::Trace`.
     Trace {
         /// The worker's slot.
@@ -194,6 +196,8 @@ pub enum Report {
         took_ms: u32,
         /// Where to find the backtraces of its workers.
         layout: Layout,
+        /// What PHP warned of meanwhile, such as extensions that could not be loaded.
+        warnings: Vec<String>,
     },
     /// The pool cannot start. The sentences are for the log.
     Refused {
@@ -235,6 +239,11 @@ pub enum Report {
         outcome: Result<Trace, i32>,
         /// Its next frames follow.
         more: bool,
+    },
+    /// The answer to `CheckSources`.
+    Sources {
+        /// They are not what they were when PHP started.
+        changed: bool,
     },
     /// A child that is no worker of ours ended (an extension's start-up forked it).
     StrangerExited {

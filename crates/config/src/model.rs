@@ -366,7 +366,21 @@ impl Default for Pool {
     }
 }
 
+impl Global {
+    /// The same settings, wherever they stand.
+    pub fn is_like(&self, other: &Global) -> bool {
+        Global { places: Places::default(), ..self.clone() }
+            == Global { places: Places::default(), ..other.clone() }
+    }
+}
+
 impl Pool {
+    /// The same settings, wherever they stand.
+    pub fn is_like(&self, other: &Pool) -> bool {
+        Pool { places: Places::default(), status_of: None, ..self.clone() }
+            == Pool { places: Places::default(), status_of: None, ..other.clone() }
+    }
+
     /// The mode of the socket file: octal digits up to the first other character, 0660 when not given.
     pub fn socket_mode(&self) -> u32 {
         let Some(text) = self.listen_mode.as_deref().filter(|t| !t.is_empty()) else { return 0o660 };

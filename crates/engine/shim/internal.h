@@ -25,6 +25,9 @@
 #pragma weak executor_globals
 #pragma weak module_registry
 #pragma weak php_import_environment_variables
+#pragma weak php_ini_opened_path
+#pragma weak php_ini_scanned_files
+#pragma weak php_ini_scanned_path
 #pragma weak php_load_environment_variables
 #pragma weak sapi_globals
 #pragma weak sapi_module
@@ -50,6 +53,9 @@ extern const struct shim_request *cornac_request; /* NULL between requests */
 extern sapi_module_struct cornac_sapi;
 extern zend_module_entry cornac_module;
 extern bool cornac_is_worker;
+
+/* startup.c: hears what PHP complains of while it starts */
+void cornac_hear_startup(HashTable *configuration);
 
 /* sapi.c */
 void cornac_hook_environment(void);

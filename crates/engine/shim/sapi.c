@@ -285,6 +285,7 @@ sapi_module_struct cornac_sapi = {
 	.name = "fpm-fcgi",
 	.pretty_name = "FPM/FastCGI",
 	.startup = startup,
+	.ini_defaults = cornac_hear_startup,
 	.shutdown = php_module_shutdown_wrapper,
 #if PHP_VERSION_ID >= 80500
 	.pre_request_init = cornac_activate_directory_ini,

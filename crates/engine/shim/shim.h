@@ -114,6 +114,14 @@ struct shim_startup {
 };
 
 int shim_startup(const struct shim_startup *options, const struct shim_calls *calls);
+/* What PHP warned of while it started, such as extensions that could not be loaded; one a line. */
+const char *shim_startup_warnings(void);
+/* What the start-up has read: php.ini, further files separated by commas, their folders separated by colons, and the
+ * folder of the extensions. NULL for what there is not. */
+struct shim_sources {
+	const char *ini_file, *scanned_files, *scanned_folders, *extension_folder;
+};
+struct shim_sources shim_sources(void);
 void shim_shutdown(void);
 /* Takes a built-in module's functions away from scripts. */
 void shim_disable_module_functions(const char *name);

@@ -6,9 +6,55 @@
 #include <main/php_ini_builder.h>
 #include <ext/standard/info.h>
 #include <Zend/zend_extensions.h>
+#include <Zend/zend_observer.h>
 
 const struct shim_calls *cornac_calls;
 bool cornac_is_worker;
+
+/* ---- what PHP complains of while it starts ---- */
+
+static char *warnings;
+static bool starting;
+
+/* E_CORE_WARNING is what PHP says of extensions that it cannot load or initialise. One that is named twice is none the
+ * worse for it. */
+static void note_warning(int type, zend_string *file, uint32_t line, zend_string *message)
+{
+	char *more;
+
+	(void) file, (void) line;
+	if (!starting || type != E_CORE_WARNING || strstr(ZSTR_VAL(message), "already loaded")) {
+		return;
+	}
+	if (asprintf(&more, "%s%s\n", warnings ? warnings : "", ZSTR_VAL(message)) >= 0) {
+		free(warnings);
+		warnings = more;
+	}
+}
+
+/* PHP calls this before it reads php.ini: late enough to register, and before any extension is loaded. */
+void cornac_hear_startup(HashTable *configuration)
+{
+	(void) configuration;
+	zend_observer_error_register(note_warning);
+}
+
+const char *shim_startup_warnings(void)
+{
+	return warnings ? warnings : "";
+}
+
+extern char *php_ini_opened_path, *php_ini_scanned_files, *php_ini_scanned_path;
+
+struct shim_sources shim_sources(void)
+{
+	return (struct shim_sources) {
+		.ini_file = php_ini_opened_path,
+		.scanned_files = php_ini_scanned_files,
+		.scanned_folders = php_ini_scanned_path,
+		.extension_folder = PG(extension_dir),
+	};
+}
 
 /* The lines of both; of two for one setting the later one wins. */
 static char *join(char *command_line, const char *pool)
@@ -43,7 +89,10 @@ int shim_startup(const struct shim_startup *options, const struct shim_calls *ca
 	cornac_sapi.phpinfo_as_text = options->as_text;
 	cornac_sapi.executable_location = options->executable ? strdup(options->executable) : NULL;
 
-	if (cornac_sapi.startup(&cornac_sapi) == FAILURE) {
+	starting = true;
+	int started = cornac_sapi.startup(&cornac_sapi);
+	starting = false;
+	if (started == FAILURE) {
 		return -1;
 	}
 	if (options->extended_info) {

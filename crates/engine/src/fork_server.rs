@@ -19,10 +19,15 @@ use sys::channel::{Channel, MAX_MESSAGE, Received};
 
 use crate::companion::{self, Companion};
 use crate::log::{self, Level};
+use crate::sources::Sources;
 use crate::task::{EXIT_CONFIG, EXIT_SOFTWARE, c_string, start_php};
 use crate::tracing::{self, Reader};
 use crate::worker::{self, Place};
 use crate::{confine, entry, ini_files, orphan, php, title};
+
+/// Of PHP's start-up, and characters of each.
+const MOST_WARNINGS: usize = 16;
+const LONGEST_WARNING: usize = 300;
 
 /// Why the pool cannot start.
 struct Refusal {
@@ -43,6 +48,7 @@ struct ForkServer {
     signals: SignalFd,
     children: Vec<Child>,
     reader: Reader,
+    sources: Sources,
 }
 
 /// A worker.
@@ -60,7 +66,8 @@ pub(crate) fn run() -> i32 {
         Ok(mut server) => {
             let took_ms = started.elapsed().as_millis() as u32;
             let layout = php::layout();
-            report(master, &Report::Started { php_version: php::version(), took_ms, layout });
+            let warnings = told_warnings();
+            report(master, &Report::Started { php_version: php::version(), took_ms, layout, warnings });
             server.serve();
             end_php();
             0
@@ -109,6 +116,7 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
         // Debian's php and php-cgi have pcntl built in, php-fpm has not: a worker that forks would answer twice.
         php::disable_module_functions(c"pcntl");
     }
+    let sources = Sources::note(&php::sources());
     confine::apply(spec).map_err(|failed| unusable(failed.to_string()))?;
     // A change of user takes the parent-death signal away.
     orphan::watch(spec.master_pid as i32, spec.master_pid as i32);
@@ -124,6 +132,7 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
         signals: watch_children().map_err(|errno| unusable(errno.to_string()))?,
         children: Vec::new(),
         reader: Reader::default(),
+        sources,
     })
 }
 
@@ -245,6 +254,12 @@ fn end_php() {
     php::shut_down();
 }
 
+/// As much of PHP's warnings as fits into a report.
+fn told_warnings() -> Vec<String> {
+    let short = |text: String| text.chars().take(LONGEST_WARNING).collect();
+    php::startup_warnings().into_iter().take(MOST_WARNINGS).map(short).collect()
+}
+
 fn report(master: &Channel, report: &Report) {
     // A master that is gone needs no report: the closed channel ends us.
     let _ = master.send(&encode(report), &[]);
@@ -279,6 +294,9 @@ impl ForkServer {
                     Ok(Order::Fork { slot }) => self.fork(slot, fds),
                     Ok(Order::UseAccessLog) => {
                         self.access_log = fds.into_iter().next().or(self.access_log.take())
+                    }
+                    Ok(Order::CheckSources) => {
+                        report(self.master, &Report::Sources { changed: self.sources.have_changed() });
                     }
                     Ok(Order::PrepareTraces) => self.reader = tracing::choose(),
                     Ok(Order::Trace { slot, pid, request, depth }) => self.trace(slot, pid, request, depth),

@@ -13,6 +13,7 @@ mod ini_files;
 mod log;
 mod orphan;
 mod php;
+mod sources;
 mod task;
 mod title;
 mod tracing;

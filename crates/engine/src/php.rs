@@ -1,7 +1,9 @@
 //! The border to C: `shim/shim.h` mirrored, and safe functions over it. The only module that declares
 //! foreign functions. PHP's own types never come here.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::{io, ptr};
 
 use trace::Layout;
@@ -198,6 +200,15 @@ pub(crate) enum Outcome {
     Broken,
 }
 
+/// `struct shim_sources`.
+#[repr(C)]
+pub(crate) struct RawSources {
+    ini_file: *const c_char,
+    scanned_files: *const c_char,
+    scanned_folders: *const c_char,
+    extension_folder: *const c_char,
+}
+
 mod shim {
     use super::{Calls, Layout, Outcome, RawSettings, Request, StartupOptions, Text};
     use std::ffi::{c_char, c_int};
@@ -206,6 +217,8 @@ mod shim {
         pub(super) fn shim_host_problem() -> *const c_char;
         pub(super) fn shim_php_version() -> *const c_char;
         pub(super) fn shim_startup(options: *const StartupOptions, calls: *const Calls) -> c_int;
+        pub(super) fn shim_startup_warnings() -> *const c_char;
+        pub(super) fn shim_sources() -> super::RawSources;
         pub(super) fn shim_shutdown();
         pub(super) fn shim_disable_module_functions(name: *const c_char);
         pub(super) fn shim_worker_begin();
@@ -296,6 +309,41 @@ pub(crate) fn start(options: &Startup, calls: &'static Calls) -> Result<(), Star
     match unsafe { shim::shim_startup(&raw, calls) } {
         0 => Ok(()),
         _ => Err(StartupFailed),
+    }
+}
+
+/// What PHP warned of while it started, such as extensions that could not be loaded.
+pub(crate) fn startup_warnings() -> Vec<String> {
+    // SAFETY: returns a C string that stays.
+    let text = unsafe { shim::shim_startup_warnings() };
+    // SAFETY: as above.
+    let text = String::from_utf8_lossy(unsafe { bytes_of(text) }.unwrap_or_default()).into_owned();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// What PHP's start-up has read.
+pub(crate) struct Sources {
+    pub(crate) ini_file: Option<PathBuf>,
+    pub(crate) scanned_files: Vec<PathBuf>,
+    pub(crate) scanned_folders: Vec<PathBuf>,
+    pub(crate) extension_folder: Option<PathBuf>,
+}
+
+/// To be called once PHP has started.
+pub(crate) fn sources() -> Sources {
+    // SAFETY: PHP has been started; the texts stay as they are.
+    let raw = unsafe { shim::shim_sources() };
+    let paths = |text: *const c_char, separator: u8| -> Vec<PathBuf> {
+        // SAFETY: null or a C string of PHP's that stays.
+        let text = unsafe { bytes_of(text) }.unwrap_or_default();
+        let parts = text.split(|byte| *byte == separator).map(<[u8]>::trim_ascii);
+        parts.filter(|part| !part.is_empty()).map(|part| OsStr::from_bytes(part).into()).collect()
+    };
+    Sources {
+        ini_file: paths(raw.ini_file, 0).pop(),
+        scanned_files: paths(raw.scanned_files, b','),
+        scanned_folders: paths(raw.scanned_folders, b':'),
+        extension_folder: paths(raw.extension_folder, 0).pop(),
     }
 }
 

@@ -184,11 +184,17 @@ impl Supervisor {
 
     fn report(&mut self, pool: PoolId, server: u32, report: Report) {
         match report {
-            Report::Started { php_version, took_ms, layout } => {
+            Report::Started { php_version, took_ms, layout, warnings } => {
                 let text = format!("PHP {} started in {took_ms} ms", printable(&php_version));
                 self.write_for(pool, Level::Debug, &text);
                 self.prepare_traces(pool, server, layout);
-                self.feed(Event::ServerStarted(pool));
+                match self.new_warning(pool, warnings) {
+                    None => self.feed(Event::ServerStarted(pool)),
+                    Some(reason) => {
+                        self.feed(Event::ServerRefused { pool, reason, configuration: true });
+                        self.kill_server(pool);
+                    }
+                }
             }
             Report::Refused { reason, configuration } => {
                 self.drain_server(pool);
@@ -210,6 +216,7 @@ impl Supervisor {
                     self.worker_ended(pool, slot, exit);
                 }
             }
+            Report::Sources { changed } => self.sources_checked(pool, changed),
             Report::Trace { slot, pid, outcome, more } => self.traced(pool, slot, pid, outcome, more),
             Report::StrangerExited { pid, status } => {
                 let end =

@@ -10,12 +10,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use board::message::{TASK_VARIABLE, fds};
-use config::CoreLimit;
+use config::{CoreLimit, Diagnostic};
 use sys::channel::Channel;
 use sys::process::Limit;
 use sys::spawn::{self, LIMIT_CORE, LIMIT_FILES, LastSteps, Program, SpawnError, Spawned};
 
 use crate::capture::{self, Capture, Style};
+use crate::load::system_error;
 use crate::log::errno_text;
 use crate::pool::Pool;
 use crate::{inheritance, php, reexec};
@@ -34,12 +35,32 @@ pub(crate) struct ForkServer {
     pub(crate) ended: bool,
 }
 
+/// The engine as it was when we started: what lies under its name later belongs to a later master, whose messages may be
+/// others.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    path: PathBuf,
+    file: File,
+}
+
+impl Engine {
+    pub(crate) fn open(path: PathBuf) -> Result<Engine, Diagnostic> {
+        let cannot =
+            |source| system_error(format!("the PHP engine {} cannot be opened", path.display()), &source);
+        Ok(Engine { file: File::open(&path).map_err(cannot)?, path })
+    }
+}
+
 /// Room in the title that a worker's own title needs.
 const TITLE_LENGTH: usize = 32;
 
 /// Starts the pool's fork server. Sentences in `complaints` are worth an error line each but no obstacle: as with
 /// php-fpm a limit that cannot be set stays as it is. An error is one sentence.
-pub(crate) fn start(pool: &Pool, engine: &Path, complaints: &mut Vec<String>) -> Result<ForkServer, String> {
+pub(crate) fn start(
+    pool: &Pool,
+    engine: &Engine,
+    complaints: &mut Vec<String>,
+) -> Result<ForkServer, String> {
     let wanted = u64::try_from(pool.config.rlimit_files).ok().filter(|files| *files > 0).map(Limit::To);
     let (mut files, mut core) = (wanted.or(pool.inherited_files), core_limit(pool.config.rlimit_core));
     loop {
@@ -59,7 +80,7 @@ pub(crate) fn start(pool: &Pool, engine: &Path, complaints: &mut Vec<String>) ->
 
 fn attempt(
     pool: &Pool,
-    engine: &Path,
+    engine: &Engine,
     files: Option<Limit>,
     core: Option<Limit>,
 ) -> Result<ForkServer, SpawnError> {
@@ -67,14 +88,13 @@ fn attempt(
     let (ours, theirs) = Channel::pair().map_err(step("socketpair"))?;
     let (reader, writer) = capture::pipe().map_err(step("pipe"))?;
     let spec = spec_file(&pool.spec).map_err(step("memfd_create"))?;
-    let library = File::open(engine).map_err(step(spawn::READS))?;
     let path = c_string(pool.executable.as_os_str().as_bytes()).map_err(step("path"))?;
     let mut open = vec![
         (theirs.as_fd(), fds::CONTROL),
         (pool.socket.fd.as_fd(), fds::LISTENER),
         (pool.board_fd.as_fd(), fds::BOARD),
         (spec.as_fd(), fds::SPEC),
-        (library.as_fd(), fds::ENGINE),
+        (engine.file.as_fd(), fds::ENGINE),
     ];
     open.extend(pool.access_log.as_ref().map(|log| (log.as_fd(), fds::ACCESS_LOG)));
     open.extend(pool.shown_board.as_ref().map(|board| (board.as_fd(), fds::STATUS_BOARD)));
@@ -82,7 +102,7 @@ fn attempt(
     let Spawned { pid, last_steps } = spawn::spawn(&Program {
         path: &path,
         args: &arguments(&pool.config.name).map_err(step("arguments"))?,
-        env: &environment(&preloaded(engine), "pool").map_err(step("environment"))?,
+        env: &environment(&preloaded(&engine.path), "pool").map_err(step("environment"))?,
         stderr: writer.as_fd(),
         fds: &open,
         files,
@@ -97,7 +117,7 @@ fn attempt(
 }
 
 /// Why the pool's fork server could not be executed.
-pub(crate) fn sentence(SpawnError { step, source }: &SpawnError, pool: &Pool, engine: &Path) -> String {
+pub(crate) fn sentence(SpawnError { step, source }: &SpawnError, pool: &Pool, engine: &Engine) -> String {
     let cause = errno_text(source);
     let limit = |name: &str, call: &str, value: i32| {
         let advice = format!("Please check your system limits or decrease {name}");
@@ -107,7 +127,9 @@ pub(crate) fn sentence(SpawnError { step, source }: &SpawnError, pool: &Pool, en
         LIMIT_FILES => limit("rlimit_files", "RLIMIT_NOFILE", pool.config.rlimit_files),
         LIMIT_CORE => limit("rlimit_core", "RLIMIT_CORE", core_number(pool.config.rlimit_core)),
         "setpriority" => format!("Unable to set priority for this new process: {cause}"),
-        spawn::READS => format!("the pool's user cannot read the PHP engine {}: {cause}", engine.display()),
+        spawn::READS => {
+            format!("the pool's user cannot read the PHP engine {}: {cause}", engine.path.display())
+        }
         _ => format!("cannot start {}: {step}: {cause}", pool.executable.display()),
     }
 }

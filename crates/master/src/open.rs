@@ -79,6 +79,7 @@ pub(crate) fn open_pools(
             access_log: logs.next().flatten(),
             queue_unknown: false,
             wake: None,
+            warnings: Vec::new(),
             server: None,
             tracing: Default::default(),
             workers: Default::default(),

@@ -47,6 +47,8 @@ pub(crate) struct Pool {
     pub(crate) wake: Option<Wake>,
     /// It has been said that the queue's length cannot be found out.
     pub(crate) queue_unknown: bool,
+    /// What PHP warned of when it started.
+    pub(crate) warnings: Vec<String>,
     pub(crate) server: Option<ForkServer>,
     pub(crate) tracing: Tracing,
     /// By slot; from the order on.

@@ -9,9 +9,10 @@
 //!
 //! php-fpm checks nothing before and is gone if the new configuration is wrong.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
+use board::message::{Order, encode};
 use config::{Config, Diagnostic, Level};
 use plan::{Event, Next, PoolId};
 
@@ -47,10 +48,18 @@ pub(crate) enum Outcome {
     Refused(Vec<String>),
 }
 
+/// How long fork servers may take to look at the files of PHP's start-up; who takes longer counts as changed.
+const LOOKING: Duration = Duration::from_secs(2);
+
 /// A reload under way.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Reload {
     ask: Ask,
+    /// Fork servers that still look whether their PHP would start from the same files, and until when.
+    asked: BTreeSet<PoolId>,
+    patience: Option<Instant>,
+    /// Those that have found the same.
+    unchanged: BTreeSet<PoolId>,
     read: Option<Read>,
     config: Option<Config>,
     choice: Choice,
@@ -117,8 +126,56 @@ impl Supervisor {
     pub(crate) fn check_reload(&mut self) {
         self.systemd_reloading();
         let ask = merged(std::mem::take(&mut self.asks));
-        self.reload =
-            Some(Reload { ask, read: None, config: None, choice: Choice::default(), errors: Vec::new() });
+        let only_changed = ask.only_changed;
+        self.reload = Some(Reload { ask, ..Reload::default() });
+        if only_changed {
+            self.ask_for_changes();
+        }
+        self.prepare_when_known();
+    }
+
+    /// Each fork server looks at its own files: some may lie where their pool's user can hold a reader up.
+    fn ask_for_changes(&mut self) {
+        let running = self.roster.values().copied().filter(|id| {
+            let channel = self.pools[*id].server.as_ref().and_then(|server| server.channel.as_ref());
+            channel.is_some_and(|channel| channel.try_send(&encode(&Order::CheckSources), &[]).is_ok())
+        });
+        let asked: BTreeSet<PoolId> = running.collect();
+        if let Some(reload) = &mut self.reload {
+            (reload.asked, reload.patience) = (asked, Some(Instant::now() + LOOKING));
+        }
+    }
+
+    /// A fork server has looked.
+    pub(crate) fn sources_checked(&mut self, pool: PoolId, changed: bool) {
+        let Some(reload) = self.reload.as_mut().filter(|reload| reload.asked.contains(&pool)) else { return };
+        reload.asked.remove(&pool);
+        if !changed {
+            reload.unchanged.insert(pool);
+        }
+        self.prepare_when_known();
+    }
+
+    /// When to go on without those that have not answered.
+    pub(crate) fn reload_deadline(&self) -> Option<Instant> {
+        self.reload.as_ref().and_then(|reload| reload.patience)
+    }
+
+    pub(crate) fn hurry_reload(&mut self, now: Instant) {
+        if self.reload_deadline().is_some_and(|until| now >= until)
+            && let Some(reload) = &mut self.reload
+        {
+            reload.asked.clear();
+            self.prepare_when_known();
+            self.work_off();
+        }
+    }
+
+    fn prepare_when_known(&mut self) {
+        match &mut self.reload {
+            Some(reload) if reload.asked.is_empty() => reload.patience = None,
+            _ => return,
+        }
         match self.prepare_reload() {
             Ok(next) => self.events.push_back(Event::ReloadPrepared(next)),
             Err(problems) => {
@@ -134,10 +191,18 @@ impl Supervisor {
         let one = |problem| vec![problem];
         let parts = find_parts(&config).map_err(one)?;
         let Some(reload) = &self.reload else { return Err(Vec::new()) };
-        let same = |_index: usize, _id: PoolId| false;
-        let choice = choose(&reload.ask, &config, &self.roster, same).map_err(one)?;
-        let chosen: Vec<usize> = choice.renewed.iter().map(|(index, _)| *index).collect();
         self.sockets.begin_round();
+        let same_globals = config.global.is_like(&self.global);
+        let same = |index: usize, id: PoolId| {
+            let pool = &self.pools[id];
+            same_globals
+                && reload.unchanged.contains(&id)
+                && config.pools[index].is_like(&pool.config)
+                && !self.sockets.is_lost(&pool.socket.fd)
+        };
+        let choice = choose(&reload.ask, &config, &self.roster, same);
+        let choice = choice.inspect_err(|_| self.sockets.undo_round()).map_err(one)?;
+        let chosen: Vec<usize> = choice.renewed.iter().map(|(index, _)| *index).collect();
         for id in choice.kept.iter().filter_map(|id| self.pools.get(*id)) {
             self.sockets.keep(&id.socket.fd);
         }
@@ -191,6 +256,17 @@ impl Supervisor {
         self.log.diagnose(&problem);
     }
 
+    /// Why an arriving pool shall not serve although its PHP has started: an extension is missing that the generation
+    /// before had, or something of that kind.
+    pub(crate) fn new_warning(&mut self, pool: PoolId, warnings: Vec<String>) -> Option<String> {
+        let serving = self.roster.get(&self.pools[pool].config.name).copied();
+        let before = serving.and_then(|id| self.pools.get(id)).map_or(&[][..], |pool| &pool.warnings);
+        let new = warnings.iter().find(|warning| !before.contains(warning)).cloned();
+        self.pools[pool].warnings = warnings;
+        let arrives = self.roster.values().all(|id| *id != pool);
+        new.filter(|_| arrives).map(|warning| format!("PHP has started, but: {}", printable(&warning)))
+    }
+
     /// Whoever waits for the reload is told as well.
     pub(crate) fn note_error(&mut self, text: &str) {
         if let Some(reload) = &mut self.reload {
@@ -215,7 +291,7 @@ impl Supervisor {
 
     /// PHP of all new pools is up.
     pub(crate) fn commit_reload(&mut self) {
-        let Some(Reload { ask, read: Some(read), config: Some(config), choice, errors }) = self.reload.take()
+        let Some(Reload { ask, read: Some(read), config: Some(config), choice, .. }) = self.reload.take()
         else {
             return;
         };
@@ -240,7 +316,7 @@ impl Supervisor {
         self.log.announce();
         self.tie_stderr();
         self.log.write(Level::Notice, format!("fpm is running, pid {}", std::process::id()));
-        self.reload = Some(Reload { ask, read: None, config: None, choice: Choice::default(), errors });
+        self.reload = Some(Reload { ask, ..Reload::default() });
     }
 
     /// The new workers are there.
@@ -279,6 +355,7 @@ impl Supervisor {
 
     fn adopt_globals(&mut self, config: &Config) {
         let global = &config.global;
+        self.global = global.clone();
         self.systemd.configure(global);
         if let Err(problem) = limit_master(global) {
             self.log.diagnose(&problem);

@@ -12,7 +12,7 @@ use sys::process::{self, Limit};
 use sys::signals::{self, Signals};
 use sys::{stdio, title, users};
 
-use crate::fork_server::{core_limit, core_number};
+use crate::fork_server::{Engine, core_limit, core_number};
 use crate::inheritance::Sockets;
 use crate::load::{self, system_error};
 use crate::log::{Log, errno_text};
@@ -110,6 +110,7 @@ fn bring_up(
             // A pool takes at least two descriptors of ours, a worker whose output is caught three; where the limit
             // cannot be raised, it stays.
             let inherited_files = process::raise_file_limit().ok();
+            let engine = Engine::open(parts.engine.clone())?;
             let opening = Opening { invocation, config: &config, parts: &parts, inherited_files };
             let all: Vec<usize> = (0..config.pools.len()).collect();
             let env = |name: &[u8]| config::Host::env(&config::System, name);
@@ -117,9 +118,9 @@ fn bring_up(
             let pools =
                 open_pools(&opening, &all, &mut sockets, &mut log).inspect_err(|_| sockets.unlink())?;
             sockets.close_unused();
-            Ok((watched, (pools, sockets, inherited_files)))
+            Ok((watched, (pools, sockets, inherited_files, engine)))
         });
-    let ((signals, poller), (pools, sockets, inherited_files)) = match prepared {
+    let ((signals, poller), (pools, sockets, inherited_files, engine)) = match prepared {
         Ok(prepared) => prepared,
         Err(diagnostic) => return Up::Failed(log, diagnostic),
     };
@@ -133,10 +134,11 @@ fn bring_up(
         sockets,
         inherited_files,
         asks: Vec::new(),
+        global: config.global.clone(),
         reload: None,
         origin,
         systemd: Systemd::new(&config.global),
-        engine: parts.engine,
+        engine,
         signals,
         poller,
         pid_path,

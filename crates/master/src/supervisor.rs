@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use config::Level;
+use config::{Global, Level};
 use plan::timeouts::Timeouts;
 use plan::{Event, Plan, PoolId, Pools, Request, Why};
 use sys::daemon::Launcher;
 use sys::process::Limit;
 use sys::signals::Signals;
 
+use crate::fork_server::Engine;
 use crate::inheritance::Sockets;
 use crate::log::Log;
 use crate::pid_file::PidFile;
@@ -48,11 +49,13 @@ pub(crate) struct Supervisor {
     pub(crate) inherited_files: Option<Limit>,
     /// Reloads that were asked for and not begun.
     pub(crate) asks: Vec<Ask>,
+    /// As the last start or reload has it.
+    pub(crate) global: Global,
     pub(crate) reload: Option<Reload>,
     /// What a reload starts again.
     pub(crate) origin: Origin,
     pub(crate) systemd: Systemd,
-    pub(crate) engine: PathBuf,
+    pub(crate) engine: Engine,
     pub(crate) signals: Signals,
     pub(crate) poller: Poller,
     /// Where the pid file goes.
@@ -72,7 +75,8 @@ impl Supervisor {
         self.feed(Event::Begin);
         while self.outcome.is_none() {
             let deadline = self.plan.next_deadline();
-            let others = self.timeouts.deadline().into_iter().chain(self.systemd.deadline());
+            let others = [self.timeouts.deadline(), self.systemd.deadline(), self.reload_deadline()];
+            let others = others.into_iter().flatten();
             let ready = match self.poller.wait(deadline.into_iter().chain(others).min()) {
                 Ok(ready) => ready,
                 Err(error) => {
@@ -89,6 +93,7 @@ impl Supervisor {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 self.feed(Event::DeadlineReached);
             }
+            self.hurry_reload(Instant::now());
             self.beat(Instant::now());
             self.report_to_systemd(Instant::now());
         }
@@ -101,7 +106,7 @@ impl Supervisor {
         self.work_off();
     }
 
-    fn work_off(&mut self) {
+    pub(crate) fn work_off(&mut self) {
         while let Some(event) = self.events.pop_front() {
             if self.outcome.is_some() {
                 return;

@@ -41,6 +41,11 @@ impl Sockets {
         }
     }
 
+    /// Nobody can reach it any more.
+    pub(crate) fn is_lost(&self, fd: &Rc<OwnedFd>) -> bool {
+        self.list.iter().any(|listener| listener.lost && Rc::ptr_eq(&listener.fd, fd))
+    }
+
     /// The socket of a pool that stays as it is.
     pub(crate) fn keep(&mut self, fd: &Rc<OwnedFd>) {
         self.list
