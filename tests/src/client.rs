@@ -186,9 +186,14 @@ pub struct Client {
 impl Client {
     /// Connects to a unix socket.
     pub fn unix(path: &Path) -> Client {
-        let stream = UnixStream::connect(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        stream.set_read_timeout(Some(SILENCE)).expect("own socket");
-        Client { stream: Box::new(stream), silent: false }
+        Client::try_unix(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// Connects to a unix socket that may be gone.
+    pub fn try_unix(path: &Path) -> io::Result<Client> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(SILENCE))?;
+        Ok(Client { stream: Box::new(stream), silent: false })
     }
 
     /// Connects to a TCP address.

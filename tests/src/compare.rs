@@ -11,6 +11,8 @@ static VOLATILE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let table = [
         // Only builds with systemd say it; one test of the life cycle looks at it.
         (r"(?m)^.*systemd monitor interval set.*\n", ""),
+        // Which request a worker had when it crashed: php-fpm does not say. The faults look at it.
+        (r"(?m)^.*WARNING: .*\[pool [^\]]*\] child \d+ was at work when it ended: .*\n", ""),
         (r"\[\d\d-[A-Z][a-z]{2}-\d{4} \d\d:\d\d:\d\d(\.\d+)?( [A-Za-z/_]+)?\]", "[time]"),
         (r"\bchild \d+", "child {pid}"),
         (r"\bpid \d+", "pid {pid}"),

@@ -29,6 +29,7 @@ pub mod server;
 pub mod setup;
 pub mod site;
 pub mod tester;
+pub mod traffic;
 pub mod wait;
 
 pub use case::Case;
@@ -38,3 +39,4 @@ pub use pair::{Pair, Runs, compare_runs, skip_unless_root};
 pub use play::{Play, Plays, Scene};
 pub use server::{Server, Side};
 pub use setup::Setup;
+pub use traffic::{Manner, Tally, Traffic};

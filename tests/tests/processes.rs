@@ -98,19 +98,19 @@ fn max_requests() {
 fn crashes() {
     let mut plays = Plays::default();
     plays.add("by itself, others serve", page().www("pm.max_children = 2"), |scene| {
-        scene.get("/crash.php").wait_log("started").get("/x.php").tree();
+        scene.visit("/crash.php").wait_log("started").get("/x.php").tree();
     });
     plays.add("with output caught", page().www("catch_workers_output = yes"), |scene| {
-        scene.get("/crash.php").wait_log("started").get("/x.php");
+        scene.visit("/crash.php").wait_log("started").get("/x.php");
     });
     plays
         .add("dynamic", page().www(&dynamic(3, 1, 1, 2)), |scene| {
-            scene.get("/crash.php").wait_log("exited on signal 11").get("/x.php");
+            scene.visit("/crash.php").wait_log("exited on signal 11").get("/x.php");
         })
         .without_log();
     plays
         .add("ondemand", page().www("pm = ondemand\npm.max_children = 2"), |scene| {
-            scene.get("/crash.php").wait_log("exited on signal 11").get("/x.php");
+            scene.visit("/crash.php").wait_log("exited on signal 11").get("/x.php");
         })
         .without_log();
     for (name, code) in [("exit code of a script", "<?php exit(7);"), ("exit(0)", "<?php exit(0);")] {
@@ -129,7 +129,7 @@ fn emergency_restart() {
     let mut plays = Plays::default();
     let crash = |scene: &mut cornac_tests::Scene, times: usize| {
         for time in 1..=times {
-            scene.get("/crash.php").wait_log_times("exited on signal 11", time);
+            scene.visit("/crash.php").wait_log_times("exited on signal 11", time);
         }
     };
     plays.add(

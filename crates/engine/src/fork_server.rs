@@ -380,7 +380,11 @@ impl ForkServer {
                 continue;
             };
             let Child { slot, .. } = self.children.swap_remove(index);
-            self.board.vacate(&self.board.slots()[slot as usize]);
+            let place = &self.board.slots()[slot as usize];
+            // The master wants to know what it was at, and vacates the slot then.
+            if !place.stage().is_active() {
+                self.board.vacate(place);
+            }
             report(self.master, &Report::Exited { slot, pid: pid as u32, status });
         }
     }

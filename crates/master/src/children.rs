@@ -5,17 +5,18 @@ use std::io;
 
 use board::message::{Report, decode};
 use config::Level;
+use plan::timeouts::at_work;
 use plan::{Event, Exit, PoolId};
 use sys::channel::{MAX_MESSAGE, Received};
 use sys::process;
 use sys::spawn::LastSteps;
 
 use crate::capture::Stream;
-use crate::fork_server;
 use crate::log::{errno_text, printable};
 use crate::poller::Source;
 use crate::pool::Worker;
 use crate::supervisor::Supervisor;
+use crate::{fork_server, heartbeat};
 
 /// Reports taken from one fork server before the others get their turn.
 const MOST_REPORTS: usize = 64;
@@ -108,8 +109,14 @@ impl Supervisor {
 
     /// Reads what the worker still said, then tells of its end.
     fn worker_ended(&mut self, pool: PoolId, slot: u32, exit: Exit) {
-        let served = self.pools[pool].board.slots()[slot as usize].view().requests > 0;
+        let place = self.pools[pool].board.slots()[slot as usize].view();
+        let served = place.requests > 0;
+        let pid = self.pools[pool].workers.get(&slot).map_or(0, |worker| worker.pid);
+        let request = heartbeat::request_of(slot, pid, place);
         self.forget_worker(pool, slot);
+        if let Some(text) = request.and_then(|request| at_work(&request, exit)) {
+            self.write_for(pool, Level::Warning, &text);
+        }
         self.feed(Event::WorkerExited { pool, slot, exit, served });
     }
 

@@ -51,6 +51,11 @@ impl Supervisor {
     }
 }
 
+/// The request of a worker, if it has one.
+pub(crate) fn request_of(slot: u32, pid: u32, view: SlotView) -> Option<Ongoing> {
+    describe(slot, pid, view, Duration::from_micros(monotonic_us()))
+}
+
 fn progress(stage: Stage) -> Option<Progress> {
     match stage {
         Stage::Empty | Stage::Accepting | Stage::Accepted | Stage::KeptIdle => None,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use config::Level;
 
-use crate::{Action, PoolId, Pools};
+use crate::{Action, Exit, PoolId, Pools};
 
 const SIGTERM: i32 = 15;
 /// The shortest heartbeat.
@@ -148,13 +148,25 @@ fn period<'a>(limits: impl Iterator<Item = &'a Limits>) -> Option<Duration> {
 }
 
 fn line(pool: &str, request: &Ongoing, complaint: &str, measure: &str) -> Action {
-    let Ongoing { pid, method, uri, query, script, elapsed, .. } = request;
-    let (method, uri, query) = (harmless(method), harmless(uri), harmless(query));
+    let (pid, what, time) = (request.pid, what(request), time(request));
+    Action::Log(Level::Warning, format!("[pool {pool}] child {pid}, {what} {complaint} ({time}), {measure}"))
+}
+
+/// What to say of a worker that ended, not by our doing, while it had this request; `None` if it is no surprise.
+pub fn at_work(request: &Ongoing, exit: Exit) -> Option<String> {
+    let expected = matches!(exit, Exit::Signal { number: SIGTERM, .. });
+    let (pid, what, time) = (request.pid, what(request), time(request));
+    (!expected).then(|| format!("child {pid} was at work when it ended: {what}, {time}"))
+}
+
+fn what(Ongoing { method, uri, query, script, .. }: &Ongoing) -> String {
+    let (method, uri, query, script) = (harmless(method), harmless(uri), harmless(query), ascii(script));
     let mark = if query.is_empty() { "" } else { "?" };
-    let (script, seconds, micros) = (ascii(script), elapsed.as_secs(), elapsed.subsec_micros());
-    let what = format!("child {pid}, script '{script}' (request: \"{method} {uri}{mark}{query}\")");
-    let text = format!("[pool {pool}] {what} {complaint} ({seconds}.{micros:06} sec), {measure}");
-    Action::Log(Level::Warning, text)
+    format!("script '{script}' (request: \"{method} {uri}{mark}{query}\")")
+}
+
+fn time(Ongoing { elapsed, .. }: &Ongoing) -> String {
+    format!("{}.{:06} sec", elapsed.as_secs(), elapsed.subsec_micros())
 }
 
 /// A script's path as php-fpm shows it.
@@ -271,5 +283,14 @@ mod tests {
         let lines = shown(timeouts(0, 1, false).check(0, &[hostile]));
         let expected = "script '/....php' (request: \"G.T /..[21-Nov-2026 00:00:00] NOTICE: .[0m?..é\")";
         assert!(lines[1].contains(expected), "{}", lines[1]);
+    }
+
+    #[test]
+    fn a_worker_that_ends_at_work_is_told_with_its_request() {
+        let segfault = Exit::Signal { number: 11, core: false };
+        let text = at_work(&request(Progress::Running, 1500), segfault).unwrap();
+        assert!(text.starts_with("child 99 was at work when it ended: script '"), "{text}");
+        assert!(text.ends_with(", 1.500000 sec"), "{text}");
+        assert_eq!(at_work(&request(Progress::Running, 1), Exit::Signal { number: 15, core: false }), None);
     }
 }

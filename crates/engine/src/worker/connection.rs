@@ -152,6 +152,7 @@ impl Connection {
 
     /// Sends all of `parts`.
     pub(super) fn send(&mut self, parts: &mut [IoSlice<'_>]) -> Result<(), Gone> {
+        super::crash::not_answerable();
         let fd = self.raw();
         let mut parts = parts;
         while parts.iter().any(|part| !part.is_empty()) {
@@ -178,6 +179,7 @@ impl Connection {
     /// Closes. Unless `consumed`, what the peer still sends is read for a while: a close with unread input
     /// would reset the connection, and the peer could lose the response.
     pub(super) fn close(&mut self, consumed: bool) {
+        super::crash::not_answerable();
         let Some(socket) = self.socket.take() else { return };
         if !consumed {
             linger(&socket);
@@ -186,6 +188,7 @@ impl Connection {
 
     /// Closes at once; the peer has broken the protocol or stalls.
     pub(super) fn abandon(&mut self) {
+        super::crash::not_answerable();
         self.socket = None;
     }
 }

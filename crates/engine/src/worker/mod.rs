@@ -8,6 +8,7 @@
 mod access;
 mod clock;
 mod connection;
+mod crash;
 mod incoming;
 mod listener;
 mod output;
@@ -91,6 +92,7 @@ pub(crate) fn live(place: Place, access_log: Option<RawFd>, output: Vec<OwnedFd>
     if quit::install(place.listener).is_err() {
         leave(place, EXIT_SOFTWARE);
     }
+    crash::install();
     php::begin_worker();
     status::remember(place);
     let pid = std::process::id();
@@ -221,6 +223,7 @@ impl Exchange {
         let last = self.served == self.place.spec.max_requests;
         self.keep = begin.keep_connection && !last && !self.place.is_asked();
         self.output.begin(begin.request_id);
+        crash::answerable(self.connection.raw(), begin.request_id);
         self.connection.hurry_small_packets(self.keep);
         let outcome = self.run_php();
         self.place.enter(Stage::Finishing);

@@ -1,0 +1,21 @@
+//! Faults under load: something of the server is killed, stopped, starved or lied to while clients send requests
+//! without pause. Every request is counted. What php-fpm loses with the same fault stands beside it, printed.
+
+#[path = "faults/workers.rs"]
+mod workers;
+
+use std::io::Write;
+
+use cornac_tests::{Server, Side, Tally};
+
+/// One line, past the test runner's capture.
+fn say(what: &str, side: Side, tally: &Tally) {
+    let name = if side == Side::Reference { "php-fpm" } else { "cornac " };
+    let _ = std::io::stderr().write_all(format!("faults: {what}: {name}: {tally}\n").as_bytes());
+}
+
+/// Waits until the log has the text so many times, and returns the last line with it.
+fn line_with(server: &Server, text: &str, times: usize) -> String {
+    server.wait_log_times(text, times);
+    server.log().lines().rfind(|line| line.contains(text)).unwrap_or_default().to_owned()
+}
