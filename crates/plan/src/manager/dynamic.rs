@@ -30,6 +30,7 @@ impl Plan {
                 // Until those on their way are there, nobody is armed to call.
                 pool.manager.quiet = (!pool.is_short()).then_some(now + QUIET);
             } else if why == Why::Shortage && !lasts {
+                pool.manager.called = pool.manager.patience.is_some();
                 pool.manager.patience.get_or_insert(now + PATIENCE);
             } else {
                 self.grow(id, max_spawn_rate.min(min_spare - idle).min(max_children - running));

@@ -4,7 +4,7 @@
 //! ```text
 //! ticked once a second ──► Look ──► Looked(Tick): too many idle → dismiss; too few → spawn
 //! armed: the worker that makes idle ones scarce wakes the master ──► Looked(Shortage): still so in 20 ms → spawn
-//! nobody idle: the master watches the listening socket ──► Looked(Queue): spawn
+//! nobody idle, then or in these 20 ms: the master watches the listening socket ──► Looked(Queue): spawn
 //! ```
 
 mod dynamic;
@@ -118,6 +118,8 @@ pub(crate) struct Manager {
     quiet: Option<Instant>,
     /// dynamic: a shortage that lasts until then is one.
     patience: Option<Instant>,
+    /// The worker that leaves nobody idle meanwhile has called. It is asked to once, as with `quiet`.
+    called: bool,
     /// The next regular look.
     tick: Option<Instant>,
     /// ondemand: since when there is no worker, while the fork server still runs.
@@ -144,6 +146,7 @@ impl Default for Manager {
             armed: Armed::Nothing,
             quiet: None,
             patience: None,
+            called: false,
             tick: None,
             empty_since: None,
         }
@@ -167,13 +170,11 @@ impl Pool {
         let at_limit = self.own() >= self.settings.manager.max_children();
         match self.settings.manager {
             ProcessManager::Dynamic { .. } if at_limit || self.is_short() => Armed::Nothing,
-            ProcessManager::Dynamic { .. } if self.manager.patience.is_some() => {
-                if self.manager.nobody_idle {
-                    Armed::Queue
-                } else {
-                    Armed::Nothing
-                }
-            }
+            ProcessManager::Dynamic { .. } if self.manager.patience.is_some() => match self.manager {
+                Manager { nobody_idle: true, .. } => Armed::Queue,
+                Manager { called: true, .. } => Armed::Nothing,
+                _ => Armed::Occupied(self.alive().max(1)),
+            },
             ProcessManager::Dynamic { min_spare, .. } => {
                 Armed::Occupied((self.alive() + 1).saturating_sub(min_spare).max(1))
             }

@@ -137,9 +137,25 @@ fn dynamic_ends_one_spare_worker_a_second() {
 #[test]
 fn dynamic_does_not_fork_for_a_request_that_is_soon_over() {
     let mut s = running(dynamic(5, 2, 2, 3));
-    assert!(s.look(100, Why::Shortage, &[(1, 0)], 1).is_empty());
+    assert_eq!(s.look(100, Why::Shortage, &[(1, 0)], 1), ["arm 0 2"]);
     assert!(s.look(120, Why::Shortage, &[(0, 0), (1, 0)], 0).is_empty());
     assert_eq!(s.at(130, Event::DeadlineReached), ["arm 0 1"]);
+}
+
+#[test]
+fn dynamic_forks_at_once_for_one_that_waits() {
+    let mut s = running(dynamic(5, 2, 2, 3));
+    assert_eq!(s.look(100, Why::Shortage, &[(1, 0)], 1), ["arm 0 2"]);
+    assert_eq!(s.look(101, Why::Shortage, &[], 2), ["watch 0"]);
+    assert_eq!(s.look(102, Why::Queue, &[], 2), ["fork 0.2", "fork 0.3"]);
+}
+
+#[test]
+fn whoever_calls_for_nothing_is_not_asked_again_soon() {
+    let mut s = running(dynamic(5, 2, 2, 3));
+    assert_eq!(s.look(100, Why::Shortage, &[(1, 0)], 1), ["arm 0 2"]);
+    assert!(s.look(101, Why::Shortage, &[(1, 0)], 1).is_empty());
+    assert_eq!(s.look(120, Why::Shortage, &[(1, 0)], 1), ["fork 0.2"]);
 }
 
 #[test]
