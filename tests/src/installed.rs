@@ -11,9 +11,19 @@ use nix::sys::signal::Signal;
 
 use crate::client::{Client, Reply, Request};
 use crate::processes::{self, Process};
-use crate::server::{Side, command};
+use crate::server::{SEARCH_PATH, Side, command};
 use crate::site::Site;
 use crate::wait;
+
+/// Whether a program is installed; if not, says so visibly.
+pub fn has_program(program: &str) -> bool {
+    let found = SEARCH_PATH.split(':').any(|folder| Path::new(folder).join(program).exists());
+    if !found {
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), "skipped: {program} is not installed");
+    }
+    found
+}
 
 /// Puts the folders of `$0` in the place of those of the machine, and becomes the command.
 const ENTER: &str = r#"set -e

@@ -93,7 +93,8 @@ impl Server {
         let passed = setup.passed.iter().map(|fd| fd.try_clone().expect("own socket"));
         let held: Vec<OwnedFd> =
             passed.chain(setup.handed.iter().map(|address| listen_at(&fill(address)))).collect();
-        let mut command = command(side, &site, &setup.wrapper());
+        let wrapper: Vec<String> = setup.wrapper().iter().map(|word| fill(word)).collect();
+        let mut command = command(side, &site, &wrapper);
         for (fd, index) in held.iter().zip(0..) {
             let copy = Stdio::from(fd.try_clone().expect("own socket"));
             if index == 0 {

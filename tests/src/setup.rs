@@ -104,6 +104,21 @@ impl Setup {
         self
     }
 
+    /// Starts it with this descriptor, as 3 (the second one as 4).
+    pub fn passed(mut self, fd: impl Into<OwnedFd>) -> Setup {
+        self.passed.push(Arc::new(fd.into()));
+        self
+    }
+
+    /// Says as systemd does that so many descriptors were handed in, from 3 on, and by which names (separated by
+    /// colons; empty: by none).
+    pub fn activated(self, count: &str, names: &str) -> Setup {
+        let names =
+            if names.is_empty() { String::new() } else { format!("export LISTEN_FDNAMES='{names}'; ") };
+        let script = format!("export LISTEN_FDS='{count}' LISTEN_PID=$$; {names}exec \"$0\" \"$@\"");
+        self.wrapped(&["/bin/sh", "-c", &script])
+    }
+
     /// Runs as the pools' user, who owns the server's folder then.
     pub fn unprivileged(mut self) -> Setup {
         self.unprivileged = true;

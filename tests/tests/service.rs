@@ -1,8 +1,7 @@
 //! As a service of a system without systemd: in the background, found by its pid file, driven by start-stop-daemon, its
 //! logs turned over by logrotate.
 
-use std::path::Path;
-
+use cornac_tests::installed::has_program;
 use cornac_tests::scene::slow;
 use cornac_tests::{Plays, Setup, Signal};
 
@@ -11,17 +10,6 @@ const FORKS_AGAIN: &str =
 
 fn page() -> Setup {
     Setup::new().script("x.php", "<?php echo 'x';")
-}
-
-/// Whether a program is installed; if not, says so visibly.
-fn installed(program: &str) -> bool {
-    let found =
-        ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].iter().any(|dir| Path::new(dir).join(program).exists());
-    if !found {
-        use std::io::Write;
-        let _ = writeln!(std::io::stderr(), "skipped: {program} is not installed");
-    }
-    found
 }
 
 #[test]
@@ -80,7 +68,7 @@ fn pid_files() {
 /// As the init scripts of Debian do it.
 #[test]
 fn start_stop_daemon() {
-    if !installed("start-stop-daemon") {
+    if !has_program("start-stop-daemon") {
         return;
     }
     let start = "exec start-stop-daemon --start --quiet --pidfile \"$0.pid\" --exec \"$0\" -- \"$@\"";
@@ -116,7 +104,7 @@ fn start_stop_daemon() {
 
 #[test]
 fn logrotate() {
-    if !installed("logrotate") {
+    if !has_program("logrotate") {
         return;
     }
     let rotate = "{dir}/error.log {dir}/access.log {\n  rotate 3\n  missingok\n  create 0640\n  sharedscripts\n  \

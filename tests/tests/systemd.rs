@@ -3,10 +3,9 @@
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use cornac_tests::scene::{begun, slow};
-use cornac_tests::{Server, Setup, Side, compare_runs, wait};
+use cornac_tests::{Server, Setup, Side, binary::same_on_both_sides, compare_runs, wait};
 use nix::sys::signal::Signal;
 use regex::Regex;
 
@@ -113,8 +112,9 @@ fn a_socket_by_its_path() {
 
 #[test]
 fn nobody_there() {
+    let reason = "the line says where nobody listens, and why";
     for address in ["/no/such/socket", "@cornac-nobody-listens", "relative", "", "vsock:1:2"] {
-        compare_runs(address, None, |side| {
+        compare_runs(address, Some(reason), |side| {
             let server = Server::start(
                 side,
                 &Setup::new().global("systemd_interval = 1").env("NOTIFY_SOCKET", address),
@@ -130,20 +130,119 @@ fn nobody_there() {
     }
 }
 
+/// Everything that is said until `enough`, with numbers of a clock masked.
+fn hear_until(socket: &UnixDatagram, enough: impl Fn(&str) -> bool) -> Vec<String> {
+    let clock = Regex::new(r"MONOTONIC_USEC=\d+").expect("pattern");
+    let mut heard = Vec::new();
+    loop {
+        let text = clock.replace_all(&hear(socket), "MONOTONIC_USEC={now}").into_owned();
+        let last = enough(&text);
+        heard.push(text);
+        if last {
+            return heard;
+        }
+    }
+}
+
+const READY: &str = "READY=1\nSTATUS=Ready to handle connections\nMAINPID={pid}";
+const RELOADING: &str = "RELOADING=1\nMONOTONIC_USEC={now}";
+const TALKS: &str = "php-fpm says nothing of the begin of a reload or of the stop";
+
 #[test]
 fn ready_again_after_a_reload() {
-    compare_runs("USR2", None, |side| {
+    compare_runs("USR2", Some(TALKS), |side| {
         let (socket, name) = receiver();
         let server = Server::start(side, &Setup::new().env("NOTIFY_SOCKET", &name));
         let first = hear(&socket);
         server.signal(Signal::SIGUSR2);
-        let second = hear(&socket);
+        let second = hear_until(&socket, |text| text == READY);
         server.wait_ready_times(2);
         server.stop();
-        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("own socket");
-        let more = socket.recv(&mut [0; 64]).is_ok();
-        format!("{first}\n{second}\n{more}")
+        format!("{first}\n{second:?}")
     });
+}
+
+/// Whoever called `systemctl reload` waits for these two.
+#[test]
+fn a_reload_has_a_begin_and_an_end() {
+    if same_on_both_sides() {
+        return;
+    }
+    let (socket, name) = receiver();
+    let setup = Setup::new().env("NOTIFY_SOCKET", &name);
+    let server = Server::start(Side::Subject, &setup);
+    assert_eq!(hear(&socket), READY);
+    server.signal(Signal::SIGUSR2);
+    assert_eq!(hear_until(&socket, |text| text.starts_with("READY")), [RELOADING, READY]);
+    server.wait_ready_times(2);
+    server.configure(&setup.clone().www("pm.max_children = none"));
+    server.signal(Signal::SIGHUP);
+    let refused = "READY=1\nSTATUS=Ready to handle connections, the reload was refused";
+    assert_eq!(hear_until(&socket, |text| text.starts_with("READY")), [RELOADING, refused]);
+    server.wait_log("reload is given up");
+    server.stop();
+}
+
+#[test]
+fn the_stop_is_told_and_extended_while_requests_run() {
+    if same_on_both_sides() {
+        return;
+    }
+    for (signal, how) in [(Signal::SIGQUIT, "Finishing ..."), (Signal::SIGTERM, "Terminating ...")] {
+        let (socket, name) = receiver();
+        let setup = slow()
+            .global("systemd_interval = 1\nprocess_control_timeout = 60")
+            .env("NOTIFY_SOCKET", &name)
+            .env("WATCHDOG_USEC", "4000000");
+        let server = Server::start(Side::Subject, &setup);
+        let client = begun(&server);
+        server.signal(signal);
+        let stopping = format!("STOPPING=1\nEXTEND_TIMEOUT_USEC=15000000\nSTATUS={how}");
+        hear_until(&socket, |text| text == stopping);
+        if signal == Signal::SIGQUIT {
+            // The watchdog is fed, nobody is called ready, and more time is asked for.
+            let more = hear_until(&socket, |text| text.starts_with("EXTEND_TIMEOUT_USEC="));
+            assert!(more.iter().any(|text| text.starts_with("WATCHDOG=1\nSTATUS=Processes")), "{more:?}");
+            assert!(!more.iter().any(|text| text.contains("READY=1")), "{more:?}");
+        }
+        server.write("tmp/go", "");
+        drop(client);
+        server.expect_gone();
+    }
+}
+
+/// READY means that somebody accepts: the first worker of each pool has come that far.
+#[test]
+fn ready_means_that_workers_accept() {
+    let (socket, name) = receiver();
+    let setup = Setup::new()
+        .www("pm.max_children = 20\npm.status_path = /status")
+        .pool("lazy", "pm = ondemand")
+        .env("NOTIFY_SOCKET", &name);
+    let server = Server::start(Side::Subject, &setup);
+    assert_eq!(hear(&socket), READY);
+    let page = server.get("/status").body();
+    let idle = page.lines().find(|line| line.starts_with("idle processes")).unwrap_or_default();
+    assert!(idle.ends_with(" 19"), "{page}");
+    server.stop();
+}
+
+#[test]
+fn a_receiver_that_does_not_read_holds_nobody_up() {
+    let (_socket, name) = receiver();
+    let setup = Setup::new().script("x.php", "<?php echo 'x';").env("NOTIFY_SOCKET", &name);
+    let server = Server::start(Side::Subject, &setup.global("systemd_interval = 1"));
+    let filler = UnixDatagram::unbound().expect("socket");
+    filler.set_nonblocking(true).expect("own socket");
+    let address = SocketAddr::from_abstract_name(&name[1..]).expect("short name");
+    while filler.send_to_addr(b"x", &address).is_ok() {}
+    server.wait_log("failed to notify status");
+    assert_eq!(server.get("/x.php").body(), "x");
+    server.signal(Signal::SIGUSR2);
+    server.wait_ready_times(2);
+    server.stop_with(Signal::SIGQUIT);
+    // Once, and not every second.
+    assert!(server.log().matches("failed to notify status").count() <= 2, "{}", server.log());
 }
 
 #[test]

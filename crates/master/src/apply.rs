@@ -45,6 +45,7 @@ impl Supervisor {
                 self.hear_workers();
                 self.reload_serves();
             }
+            Action::TellStopping(how) => self.systemd_stopping(how),
             Action::CheckReload => self.check_reload(),
             Action::CommitReload => self.commit_reload(),
             Action::AbandonReload => self.abandon_reload(),

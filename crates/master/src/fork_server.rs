@@ -19,7 +19,7 @@ use crate::capture::{self, Capture, Style};
 use crate::load::system_error;
 use crate::log::errno_text;
 use crate::pool::Pool;
-use crate::{inheritance, php, reexec};
+use crate::{activation, inheritance, php, reexec};
 
 /// A running fork server.
 #[derive(Debug)]
@@ -176,10 +176,10 @@ pub(crate) fn environment(engine: &Path, task: &str) -> io::Result<Vec<CString>>
 }
 
 fn is_for_the_master(name: &[u8]) -> bool {
-    name.starts_with(b"LISTEN_")
+    activation::VARIABLES.iter().any(|known| known.as_bytes() == name)
         || name.starts_with(inheritance::VARIABLE.as_bytes())
         || name.starts_with(b"WATCHDOG_")
-        || matches!(name, b"NOTIFY_SOCKET" | b"LD_PRELOAD")
+        || matches!(name, b"NOTIFY_SOCKET" | b"FDSTORE" | b"LD_PRELOAD")
         || name == reexec::MARK.as_bytes()
         || name == TASK_VARIABLE.as_bytes()
 }
@@ -214,6 +214,8 @@ mod tests {
             "LISTEN_FDS",
             "LISTEN_PID",
             "LISTEN_FDNAMES",
+            "LISTEN_PIDFDID",
+            "FDSTORE",
             "NOTIFY_SOCKET",
             "FPM_SOCKETS",
             "FPM_SOCKETS_1",
@@ -222,7 +224,7 @@ mod tests {
         ] {
             assert!(is_for_the_master(name.as_bytes()), "{name}");
         }
-        assert!(!is_for_the_master(b"PATH"));
+        assert!(!is_for_the_master(b"PATH") && !is_for_the_master(b"LISTEN_PORT"));
         let env = environment(Path::new("/engine.so"), "pool").unwrap();
         let has =
             |start: &str| env.iter().any(|text| text.to_str().is_ok_and(|text| text.starts_with(start)));

@@ -1,13 +1,16 @@
-//! The listening sockets of all pools, one list as php-fpm keeps it: handed in through FPM_SOCKETS, or made here; shared
-//! by pools that name the same address in two ways; handed on to the next image of this process when it reloads.
+//! The listening sockets of all pools, one list as php-fpm keeps it: handed in through FPM_SOCKETS or LISTEN_FDS
+//! (`handed`), or made here; shared by pools that name the same address in two ways; handed on to the next image of this
+//! process when it reloads, and over a restart if systemd keeps them (`stored`).
 //!
 //! Who handed a socket in owns it: such a one is never unlinked (php-fpm does, and socket activation works once). Those
 //! that came from our own image before a reload are ours.
 
+mod handed;
 mod round;
+mod stored;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -17,6 +20,7 @@ use config::{Level, Listen};
 use sys::listener::{self, Bound};
 
 use crate::log::{Log, errno_text, printable};
+pub(crate) use handed::{HandedIn, Match};
 
 /// The environment variable; those that follow have `_1`, `_2` … at their ends.
 pub(crate) const VARIABLE: &str = "FPM_SOCKETS";
@@ -36,23 +40,38 @@ struct Listener {
     ours: bool,
     /// A pool has it.
     used: bool,
+    /// A pool had it before the reload that is under way.
+    used_before: bool,
     /// Made in the reload that is under way.
     fresh: bool,
     /// The file that clients find it by, if it is ours.
     file: Option<round::FileId>,
     /// That file is not there any more: it is to be replaced.
     lost: bool,
+    /// Handed in by LISTEN_FDS, under this name.
+    handed: Option<Vec<u8>>,
+    /// It is bound to a pool's address, so that its name counts for nothing.
+    wanted: bool,
+    /// systemd keeps it for our successor.
+    stored: bool,
 }
 
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
     list: Vec<Listener>,
+    /// Names of those that systemd keeps and nobody needs any more.
+    gone: Vec<String>,
 }
 
 /// php-fpm's name for a TCP socket; an IPv6 address has no brackets.
 pub(crate) fn tcp_key(address: SocketAddr) -> Vec<u8> {
     format!("{}:{}", address.ip(), address.port()).into_bytes()
+}
+
+/// Where a port alone may be bound.
+pub(crate) fn any_keys(port: u16) -> [Vec<u8>; 2] {
+    [tcp_key((Ipv6Addr::UNSPECIFIED, port).into()), tcp_key((Ipv4Addr::UNSPECIFIED, port).into())]
 }
 
 fn key_of(bound: &Bound) -> Vec<u8> {
@@ -93,10 +112,16 @@ fn is_number(text: &str) -> bool {
 }
 
 impl Sockets {
-    /// Takes over what FPM_SOCKETS names. `ours` are the numbers of those that our own image before a reload made. What
-    /// is no listening socket is said and left alone.
-    pub(crate) fn inherit(env: &dyn Fn(&[u8]) -> Option<Vec<u8>>, ours: &[RawFd], log: &mut Log) -> Sockets {
+    /// Takes over what FPM_SOCKETS names, then what else was handed in. `ours` are the numbers of those that our own
+    /// image before a reload made. What is no listening socket is said and left alone.
+    pub(crate) fn inherit(
+        env: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
+        ours: &[RawFd],
+        mut handed: HandedIn,
+        log: &mut Log,
+    ) -> Sockets {
         let mut sockets = Sockets::default();
+        handed.complain(log);
         for entry in entries(env) {
             let (key, number) = match entry {
                 Ok(entry) => entry,
@@ -117,11 +142,14 @@ impl Sockets {
                 );
                 continue;
             }
-            match listener::inherit(number) {
+            let withdrawn = handed.withdraw(number);
+            let name = withdrawn.as_ref().map(|taken| taken.name.clone());
+            match withdrawn.map_or_else(|| listener::inherit(number), |taken| Ok((taken.fd, taken.bound))) {
                 Ok((fd, bound)) => {
                     log.write(Level::Notice, format!("using inherited socket fd={number}, \"{shown}\""));
                     let ours = ours.contains(&number);
-                    sockets.list.push(Listener::new(key, bound, fd, ours));
+                    let inherited = Listener::new(key, bound, fd, ours);
+                    sockets.list.push(Listener { handed: name, ..inherited });
                 }
                 Err(error) => {
                     let cause =
@@ -132,16 +160,32 @@ impl Sockets {
                 }
             }
         }
+        handed.into_sockets().into_iter().for_each(|taken| sockets.take_over(taken, log));
         sockets
+    }
+
+    fn take_over(&mut self, taken: handed::Taken, log: &mut Log) {
+        if taken.is_stored() {
+            return self.take_back(taken, log);
+        }
+        let key = key_of(&taken.bound);
+        let (number, shown) = (taken.number, handed::shown_key(&key));
+        log.write(Level::Notice, format!("using inherited socket fd={number}, \"{shown}\""));
+        let inherited = Listener::new(key, taken.bound, taken.fd, false);
+        self.list.push(Listener { handed: Some(taken.name), ..inherited });
     }
 
     /// The socket of that name, or else the one that is really bound to it; whether it is TCP.
     pub(crate) fn find(&mut self, key: &[u8]) -> Option<(Rc<OwnedFd>, bool)> {
         let there = |listener: &Listener| !listener.lost;
         let named = self.list.iter().position(|listener| there(listener) && listener.key == key);
-        let bound = |listener: &Listener| there(listener) && key_of(&listener.bound) == key;
-        let found = named.or_else(|| self.list.iter().position(bound))?;
-        let listener = &mut self.list[found];
+        let same = |one: &Listener| there(one) && handed::same_address(&key_of(&one.bound), key);
+        let found = named.or_else(|| self.list.iter().position(same))?;
+        self.hand_out(found)
+    }
+
+    fn hand_out(&mut self, place: usize) -> Option<(Rc<OwnedFd>, bool)> {
+        let listener = &mut self.list[place];
         // Pools that share one watch it apart, for which each needs a descriptor.
         let fd = match listener.used {
             true => Rc::new(listener.fd.try_clone().ok()?),
@@ -160,22 +204,24 @@ impl Sockets {
     }
 
     /// Closes those that no pool has any more, and removes the files of ours. The last one takes the place of a removed
-    /// one, as in php-fpm's list.
+    /// one, as in php-fpm's list. What systemd handed in stays open: a later reload may want it, and could have it from
+    /// nobody.
     pub(crate) fn close_unused(&mut self) {
         let mut index = 0;
         while let Some(listener) = self.list.get(index) {
-            if listener.used {
+            if listener.used || listener.handed.is_some() {
                 index += 1;
             } else {
                 listener.unlink();
+                self.gone.extend(stored::store_name(&listener.bound).filter(|_| listener.stored));
                 self.list.swap_remove(index);
             }
         }
     }
 
-    /// Removes the files of ours.
+    /// Removes the files of ours, but for those that our successor gets.
     pub(crate) fn unlink(&self) {
-        self.list.iter().for_each(Listener::unlink);
+        self.list.iter().filter(|listener| !listener.stored).for_each(Listener::unlink);
     }
 
     /// The variables that hand all of them on.
@@ -196,7 +242,20 @@ impl Sockets {
 impl Listener {
     fn new(key: Vec<u8>, bound: Bound, fd: OwnedFd, ours: bool) -> Listener {
         let file = round::file_id(&bound).filter(|_| ours);
-        Listener { key, bound, fd: Rc::new(fd), ours, used: false, fresh: false, file, lost: false }
+        Listener {
+            key,
+            bound,
+            fd: Rc::new(fd),
+            ours,
+            used: false,
+            used_before: false,
+            fresh: false,
+            file,
+            lost: false,
+            handed: None,
+            wanted: false,
+            stored: false,
+        }
     }
 
     fn unlink(&self) {
@@ -251,7 +310,7 @@ mod tests {
         let value =
             format!("{c}={old},{a}={ours},{d}={their_old},/other/name={theirs},{a}={ours},/x=99999,nonsense");
         let env = |name: &[u8]| (name == b"FPM_SOCKETS").then(|| value.clone().into_bytes());
-        let mut sockets = Sockets::inherit(&env, &[ours, old], &mut Log::default());
+        let mut sockets = Sockets::inherit(&env, &[ours, old], HandedIn::default(), &mut Log::default());
         assert!(sockets.find(a.as_bytes()).is_some_and(|(_, tcp)| !tcp));
         // By its real address.
         assert!(sockets.find(b.as_bytes()).is_some());

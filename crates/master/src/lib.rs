@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod access_log;
+mod activation;
 mod allowance;
 mod apply;
 mod build_id;

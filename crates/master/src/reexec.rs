@@ -16,7 +16,7 @@ use crate::inheritance::{Sockets, VARIABLE};
 use crate::load::{error, system_error};
 use crate::log::printable;
 use crate::supervisor::Supervisor;
-use crate::{Invocation, exit_code};
+use crate::{Invocation, activation, exit_code};
 
 /// Tells the next image that it is one: `PID:background|foreground:FD,FD…` with the sockets that are ours.
 pub(crate) const MARK: &str = "CORNAC_RELOAD";
@@ -109,7 +109,9 @@ impl Supervisor {
     fn environment(&self) -> io::Result<Vec<CString>> {
         let kept = env::vars_os()
             .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
-            .filter(|(name, _)| !name.starts_with(VARIABLE.as_bytes()) && name != MARK.as_bytes());
+            .filter(|(name, _)| !name.starts_with(VARIABLE.as_bytes()) && name != MARK.as_bytes())
+            // FPM_SOCKETS names these sockets as well.
+            .filter(|(name, _)| !activation::VARIABLES.iter().any(|known| known.as_bytes() == name));
         let sockets = self.sockets.variables().into_iter().map(|(name, value)| (name.into_bytes(), value));
         let mark = mark(std::process::id(), self.origin.background, &self.sockets);
         let all = kept.chain(sockets).chain([(MARK.as_bytes().to_vec(), mark.into_bytes())]);

@@ -192,6 +192,7 @@ impl Supervisor {
         let parts = find_parts(&config).map_err(one)?;
         let Some(reload) = &self.reload else { return Err(Vec::new()) };
         self.sockets.begin_round();
+        self.sockets.note_addresses(&config.pools);
         let same_globals = config.global.is_like(&self.global);
         let same = |index: usize, id: PoolId| {
             let pool = &self.pools[id];

@@ -11,9 +11,10 @@ use config::{Diagnostic, Level, Listen, Pool};
 use sys::listener::{self, Bound, ListenError};
 
 use crate::identity;
-use crate::inheritance::{Sockets, tcp_key};
+use crate::inheritance::{Match, Sockets, any_keys, tcp_key};
 use crate::load::{error, system_error};
-use crate::log::Log;
+use crate::log::{Log, errno_text, printable};
+use crate::pool::shown_name;
 
 /// A pool's listening socket.
 #[derive(Debug)]
@@ -36,11 +37,50 @@ pub(crate) fn open(pool: &Pool, sockets: &mut Sockets, log: &mut Log) -> Result<
         diagnostic.logged = true;
         diagnostic
     })?;
+    if let Some(socket) = match_handed_in(&listen, pool, sockets, log) {
+        return Ok(socket);
+    }
     match listen {
         Listen::Unix(path) => open_unix(path, pool, sockets, log),
         Listen::Tcp { host, port } => open_tcp(&String::from_utf8_lossy(&host), port, pool, sockets, log),
         Listen::Port(port) => open_any(port, pool, sockets, log),
     }
+}
+
+/// The socket that systemd hands in for the pool, if there is one.
+fn match_handed_in(listen: &Listen, pool: &Pool, sockets: &mut Sockets, log: &mut Log) -> Option<Socket> {
+    if !sockets.has_handed_in() {
+        return None;
+    }
+    let keys: Vec<Vec<u8>> = match listen {
+        Listen::Unix(path) => vec![path.as_os_str().as_bytes().to_vec()],
+        Listen::Port(port) => any_keys(*port).to_vec(),
+        Listen::Tcp { host, port } => {
+            let addresses = listener::resolve(&String::from_utf8_lossy(host), *port).unwrap_or_default();
+            addresses.into_iter().map(tcp_key).collect()
+        }
+    };
+    let Match { fd, tcp, elsewhere } = sockets.match_handed_in(&keys, &pool.name)?;
+    let mut say = |level, text: String| log.write(level, format!("[pool {}] {text}", shown_name(&pool.name)));
+    if let Some(address) = elsewhere {
+        let listen = printable(&String::from_utf8_lossy(&pool.listen));
+        let text = format!("serves the socket that is handed in under its name, \"{address}\"");
+        say(Level::Notice, format!("{text}, and not its listen = {listen}"));
+    }
+    let given = |name: &&str| pool.places.contains_key(*name);
+    let rights = ["listen.owner", "listen.group", "listen.mode", "listen.acl_users", "listen.acl_groups"];
+    let ignored: Vec<&str> = rights.into_iter().filter(|_| !tcp).filter(given).collect();
+    if !ignored.is_empty() {
+        let units = "SocketUser=, SocketGroup= and SocketMode= of the socket unit count";
+        say(Level::Notice, format!("{} without effect on a socket handed in: {units}", ignored.join(", ")));
+    }
+    // Where it is not given the unit's Backlog= stays.
+    if given(&"listen.backlog")
+        && let Err(source) = listener::listen(&fd, pool.listen_backlog)
+    {
+        say(Level::Warning, format!("listen.backlog cannot be set: {}", errno_text(&source)));
+    }
+    Some(Socket { fd, tcp })
 }
 
 fn open_unix(path: PathBuf, pool: &Pool, sockets: &mut Sockets, log: &mut Log) -> Result<Socket, Diagnostic> {

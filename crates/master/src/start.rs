@@ -13,7 +13,7 @@ use sys::signals::{self, Signals};
 use sys::{stdio, title, users};
 
 use crate::fork_server::{Engine, core_limit, core_number};
-use crate::inheritance::Sockets;
+use crate::inheritance::{HandedIn, Sockets};
 use crate::load::{self, system_error};
 use crate::log::{Log, errno_text};
 use crate::open::{Opening, open_pools};
@@ -21,6 +21,7 @@ use crate::pid_file::PidFile;
 use crate::poller::{Poller, Source};
 use crate::reexec::{Origin, Predecessor};
 use crate::settings::settings;
+use crate::socket::bring_in_line;
 use crate::supervisor::{EARLY_SIGNALS, SIGNALS, Supervisor};
 use crate::systemd::Systemd;
 use crate::{Invocation, exit_code, php};
@@ -31,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(75);
 
 /// Runs the master until its end; returns the exit code, in the launcher too.
 pub fn run(invocation: &Invocation) -> u8 {
+    let handed = HandedIn::claim();
     let mut log = Log::default();
     log.explain(invocation.explain);
     let predecessor = Predecessor::look();
@@ -42,7 +44,7 @@ pub fn run(invocation: &Invocation) -> u8 {
     }
     let Some(config) = load::load(invocation, &mut log) else { return exit_code::CONFIGURATION };
     let mut launcher = None;
-    match bring_up(invocation, config, predecessor, log, &mut launcher) {
+    match bring_up(invocation, config, Inheritance { predecessor, handed }, log, &mut launcher) {
         Up::Running(supervisor) => supervisor.run(),
         Up::Launcher(code) => code,
         Up::Failed(mut log, diagnostic) => {
@@ -80,13 +82,20 @@ fn cannot_prepare(error: &std::io::Error, log: &mut Log) -> u8 {
     exit_code::SOFTWARE
 }
 
+/// What was there before us.
+struct Inheritance {
+    predecessor: Option<Predecessor>,
+    handed: HandedIn,
+}
+
 fn bring_up(
     invocation: &Invocation,
     config: Config,
-    predecessor: Option<Predecessor>,
+    inheritance: Inheritance,
     mut log: Log,
     launcher: &mut Option<Launcher>,
 ) -> Up {
+    let Inheritance { predecessor, handed } = inheritance;
     let parts = match find_parts(&config).and_then(|parts| limit_master(&config.global).map(|()| parts)) {
         Ok(parts) => parts,
         Err(diagnostic) => return Up::Failed(log, diagnostic),
@@ -114,10 +123,17 @@ fn bring_up(
             let opening = Opening { invocation, config: &config, parts: &parts, inherited_files };
             let all: Vec<usize> = (0..config.pools.len()).collect();
             let env = |name: &[u8]| config::Host::env(&config::System, name);
-            let mut sockets = Sockets::inherit(&env, &own, &mut log);
-            let pools =
-                open_pools(&opening, &all, &mut sockets, &mut log).inspect_err(|_| sockets.unlink())?;
+            let mut sockets = Sockets::inherit(&env, &own, handed, &mut log);
+            sockets.note_addresses(&config.pools);
+            let opened = open_pools(&opening, &all, &mut sockets, &mut log);
+            sockets.close_unmatched(&mut log);
+            let pools = opened.inspect_err(|_| sockets.unlink())?;
             sockets.close_unused();
+            if sockets.stored() > 0 {
+                // They were made for the configuration as it was then.
+                let changed = config.pools.iter().flat_map(|pool| bring_in_line(pool, &sockets, &mut log));
+                changed.collect::<Vec<_>>().iter().for_each(|problem| log.diagnose(problem));
+            }
             Ok((watched, (pools, sockets, inherited_files, engine)))
         });
     let ((signals, poller), (pools, sockets, inherited_files, engine)) = match prepared {

@@ -95,7 +95,7 @@ impl Supervisor {
             }
             self.hurry_reload(Instant::now());
             self.beat(Instant::now());
-            self.report_to_systemd(Instant::now());
+            self.serve_systemd(Instant::now());
         }
         self.outcome.unwrap_or(crate::exit_code::SOFTWARE)
     }

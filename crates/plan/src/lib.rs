@@ -234,6 +234,8 @@ pub enum Action {
     Announce,
     /// Tell whoever supervises us that all is ready.
     TellReady,
+    /// Tell whoever supervises us that we stop, in these words.
+    TellStopping(&'static str),
     /// Open the logs again, and feed `AccessLogsReopened` if there are access logs.
     ReopenLogs,
     /// Look whether the configuration can be used, prepare what is new, and feed `ReloadPrepared` or `ReloadRefused`.

@@ -34,6 +34,15 @@ impl Kind {
             Kind::Terminating => "terminating",
         }
     }
+
+    /// What those are told who supervise us: the same as the log says. After a reload we are there again.
+    fn told(self) -> Option<&'static str> {
+        match self {
+            Kind::Reloading => None,
+            Kind::Finishing => Some("Finishing ..."),
+            Kind::Terminating => Some("Terminating ..."),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -57,6 +66,7 @@ impl Plan {
             _ => {}
         }
         self.log(Level::Debug, format!("switching to '{}' state", kind.name()));
+        self.actions.extend(kind.told().map(Action::TellStopping));
         let servers_told = matches!(&self.phase, Phase::Stopping(stop) if stop.servers_told);
         self.phase = Phase::Stopping(Stop { kind, last_signal: None, deadline: Some(now), servers_told });
     }

@@ -10,7 +10,8 @@ const TERM: Exit = Exit::Signal { number: 15, core: false };
 const QUIT: Exit = Exit::Signal { number: 3, core: false };
 const CLEAN: Exit = Exit::Code(0);
 
-/// A plan on its own clock; actions come back as short texts, but for the regular looks at the pools.
+/// A plan on its own clock; actions come back as short texts, but for the regular looks at the pools and what those are
+/// told who supervise us.
 struct Stage {
     plan: Plan,
     start: Instant,
@@ -54,7 +55,8 @@ impl Stage {
 
     fn at(&mut self, ms: u64, event: Event) -> Vec<String> {
         let actions = self.plan.on_event(event, self.start + Duration::from_millis(ms));
-        actions.into_iter().filter(|action| !matches!(action, Action::Look { .. })).map(show).collect()
+        let quiet = |action: &Action| matches!(action, Action::Look { .. } | Action::TellStopping(_));
+        actions.into_iter().filter(|action| !quiet(action)).map(show).collect()
     }
 
     fn check(&mut self, ms: u64, event: Event, expected: &[&str]) {
@@ -333,6 +335,23 @@ fn finishing_goes_from_quit_to_term_to_kill() {
         ],
     );
     s.check(14_200, died(CLEAN), &["NOTICE exiting, bye-bye!", "Exit"]);
+}
+
+#[test]
+fn who_supervises_us_hears_of_each_kind_of_stop_once() {
+    let told = |s: &mut Stage, request| {
+        let actions = s.plan.on_event(Event::Asked(request), s.start);
+        actions.into_iter().find_map(|action| match action {
+            Action::TellStopping(how) => Some(how),
+            _ => None,
+        })
+    };
+    let mut s = Stage::running(1, 0);
+    assert_eq!(told(&mut s, Request::Finish), Some("Finishing ..."));
+    assert_eq!(told(&mut s, Request::Finish), None);
+    assert_eq!(told(&mut s, Request::Terminate(15)), Some("Terminating ..."));
+    assert_eq!(told(&mut s, Request::Finish), None);
+    assert_eq!(told(&mut Stage::running(1, 0), Request::Reload(12)), None);
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod listener;
 pub mod local_time;
 pub mod memory;
+pub mod notify;
 pub mod process;
 pub mod queue;
 pub mod shm;

@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockname, getsockopt, setsockopt,
     socket, sockopt,
@@ -114,9 +115,13 @@ pub fn inherit(number: RawFd) -> io::Result<(OwnedFd, Bound)> {
     // SAFETY: the number is only asked about; fcntl answers EBADF if nothing is open there.
     let asked = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl(asked, FcntlArg::F_GETFD)?;
-    let listens = getsockopt(&asked, sockopt::AcceptConn)?;
-    if !listens || getsockopt(&asked, sockopt::SockType)? != SockType::Stream {
-        return Err(io::Error::other("it is no listening socket"));
+    match getsockopt(&asked, sockopt::SockType)? {
+        SockType::Stream => {}
+        SockType::Datagram => return Err(io::Error::other("it is a datagram socket")),
+        _ => return Err(io::Error::other("it is no stream socket")),
+    }
+    if !getsockopt(&asked, sockopt::AcceptConn)? {
+        return Err(io::Error::other("it does not listen"));
     }
     let bound = bound(asked)?;
     // SAFETY: it is a listening socket, and this process has made none: it came from outside and has no other owner.
@@ -128,6 +133,21 @@ pub fn inherit(number: RawFd) -> io::Result<(OwnedFd, Bound)> {
         fcntl(&fd, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
     }
     Ok((fd, bound))
+}
+
+/// Closes a descriptor that this process was started with and has no use for, by its number; nothing happens if none
+/// is open there. To be called before this process has opened anything itself, when every open number came from outside.
+pub fn discard(number: RawFd) {
+    if number > libc::STDERR_FILENO {
+        // SAFETY: what is open under this number came from outside and has no other owner; close answers EBADF else.
+        unsafe { libc::close(number) };
+    }
+}
+
+/// Whether a connection waits to be accepted.
+pub fn is_awaited(listener: impl AsFd) -> bool {
+    let mut asked = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    matches!(poll(&mut asked, PollTimeout::ZERO), Ok(ready) if ready > 0)
 }
 
 /// The address of a socket.
@@ -250,12 +270,26 @@ mod tests {
         let client = TcpStream::connect(address).unwrap();
         assert!(inherit(client.as_raw_fd()).is_err() && inherit(2).is_err() && inherit(-5).is_err());
         assert_eq!(inherit(1_000_000).unwrap_err().raw_os_error(), Some(libc::EBADF));
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let told = |fd: RawFd| inherit(fd).unwrap_err().to_string();
+        assert_eq!(told(client.as_raw_fd()), "it does not listen");
+        assert_eq!(told(datagrams.as_raw_fd()), "it is a datagram socket");
         let file = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(inherit(file.as_raw_fd()).unwrap_err().raw_os_error(), Some(libc::ENOTSOCK));
         let (fd, bound) = inherit(listener.into_raw_fd()).unwrap();
         assert_eq!(bound, Bound::Tcp(address));
         let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL).unwrap());
         assert!(!flags.contains(OFlag::O_NONBLOCK));
+    }
+
+    #[test]
+    fn a_connection_that_waits_is_seen_and_stays() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(!is_awaited(&listener));
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(is_awaited(&listener) && is_awaited(&listener));
+        listener.accept().unwrap();
+        assert!(!is_awaited(&listener));
     }
 
     #[test]

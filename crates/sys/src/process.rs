@@ -98,6 +98,24 @@ impl Handle {
     }
 }
 
+/// The number by which the kernel tells this process from all others, whatever their process ids; `None` where it has
+/// none (Linux before 6.9).
+pub fn own_pidfd_id() -> Option<u64> {
+    const PID_FS_MAGIC: i64 = 0x5049_4446;
+    // SAFETY: pidfd_open takes two integers and returns a descriptor (close-on-exec) or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id() as libc::pid_t, 0) };
+    if fd < 0 {
+        return None;
+    }
+    // SAFETY: the kernel just made this descriptor for us and nobody else knows its number.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let kind = nix::sys::statfs::fstatfs(&fd).ok()?.filesystem_type();
+    if kind.0 as i64 != PID_FS_MAGIC {
+        return None;
+    }
+    Some(nix::sys::stat::fstat(&fd).ok()?.st_ino)
+}
+
 /// The real user id of a process, from `/proc`.
 pub fn user_of(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

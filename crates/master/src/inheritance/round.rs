@@ -36,7 +36,8 @@ impl Sockets {
     /// From now on sockets are found, kept or made for the new configuration.
     pub(crate) fn begin_round(&mut self) {
         for listener in &mut self.list {
-            (listener.used, listener.fresh) = (false, false);
+            listener.used_before = std::mem::take(&mut listener.used);
+            listener.fresh = false;
             listener.lost = listener.is_unreachable();
         }
     }
@@ -58,7 +59,9 @@ impl Sockets {
     pub(crate) fn undo_round(&mut self) {
         self.list.iter().filter(|listener| listener.fresh).for_each(Listener::unlink);
         self.list.retain(|listener| !listener.fresh);
-        self.list.iter_mut().for_each(|listener| (listener.used, listener.lost) = (true, false));
+        self.list
+            .iter_mut()
+            .for_each(|listener| (listener.used, listener.lost) = (listener.used_before, false));
     }
 
     /// php-fpm's lines for those that were there before.
