@@ -351,7 +351,7 @@ fn who_supervises_us_hears_of_each_kind_of_stop_once() {
     assert_eq!(told(&mut s, Request::Finish), None);
     assert_eq!(told(&mut s, Request::Terminate(15)), Some("Terminating ..."));
     assert_eq!(told(&mut s, Request::Finish), None);
-    assert_eq!(told(&mut Stage::running(1, 0), Request::Reload(12)), None);
+    assert_eq!(told(&mut Stage::running(1, 0), Request::Reload(Some(12))), None);
 }
 
 #[test]

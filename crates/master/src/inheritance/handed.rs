@@ -134,15 +134,6 @@ impl Sockets {
         }
         self.list.retain(|listener| !unmatched(listener));
     }
-
-    /// Every pool's socket was handed in by somebody, who has it when we are gone. `Err`: the address of one that is
-    /// ours.
-    pub(crate) fn are_all_handed_in(&self) -> Result<(), String> {
-        match self.list.iter().find(|listener| listener.used && listener.ours) {
-            Some(ours) => Err(shown_key(&ours.key)),
-            None => Ok(()),
-        }
-    }
 }
 
 fn called(name: &[u8]) -> String {
