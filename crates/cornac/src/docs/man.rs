@@ -69,12 +69,17 @@ const FILES: [(&str, &str); 6] = [
     ("libcornac_engine.so", "What is loaded into PHP; beside the executable or in ../lib/cornac."),
 ];
 
-const ENVIRONMENT: [(&str, &str); 4] = [
+const ENVIRONMENT: [(&str, &str); 6] = [
     ("FPM_SOCKETS", "Listening sockets that are inherited: address=descriptor, separated by commas."),
     (
-        "NOTIFY_SOCKET, WATCHDOG_USEC",
-        "Set by systemd: it is told of readiness and state, and its watchdog is served.",
+        "LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES",
+        "Set by systemd: listening sockets that it hands in, for the pools with their addresses or names.",
     ),
+    (
+        "NOTIFY_SOCKET, WATCHDOG_USEC",
+        "Set by systemd: it is told of readiness, reload, stop and state, and its watchdog is served.",
+    ),
+    ("FDSTORE", "Set by systemd (or by the unit): how many listening sockets it keeps over a restart."),
     ("TZ", "The time zone of the log."),
     (
         "any other",
