@@ -220,7 +220,7 @@ pub enum Report {
         /// The error number.
         errno: i32,
     },
-    /// A worker is gone.
+    /// A worker is gone, or a signal has stopped or continued it.
     Exited {
         /// Its slot.
         slot: u32,

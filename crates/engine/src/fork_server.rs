@@ -86,7 +86,7 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
     let spec: &'static PoolSpec =
         Box::leak(Box::new(read_spec().map_err(|error| unusable(error.to_string()))?));
     log::to_master(master, spec.log_level, spec.log_limit as usize);
-    orphan::watch(spec.master_pid as i32, spec.master_pid as i32);
+    orphan::die_with_master(spec.master_pid as i32);
     // What `ps -C`, `pidof` and process exporters look at. Nothing depends on it.
     let _ = sys::process::set_name(&spec.process_name);
     confine::hold_back();
@@ -119,7 +119,7 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
     let sources = Sources::note(&php::sources());
     confine::apply(spec).map_err(|failed| unusable(failed.to_string()))?;
     // A change of user takes the parent-death signal away.
-    orphan::watch(spec.master_pid as i32, spec.master_pid as i32);
+    orphan::die_with_master(spec.master_pid as i32);
     apply_ini(&spec.ini);
     set_environment(spec);
     Ok(ForkServer {
@@ -368,18 +368,27 @@ impl ForkServer {
     }
 
     fn reap(&mut self) {
+        const FLAGS: i32 = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED;
         loop {
             let mut status = 0;
             // SAFETY: `status` is a place for the wait status.
-            let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
+            let pid = unsafe { libc::waitpid(-1, &mut status, FLAGS) };
             if pid <= 0 {
                 return;
             }
+            let has_ended = !libc::WIFSTOPPED(status) && !libc::WIFCONTINUED(status);
             let Some(index) = self.children.iter().position(|child| child.pid == pid) else {
-                report(self.master, &Report::StrangerExited { pid: pid as u32, status });
+                if has_ended {
+                    report(self.master, &Report::StrangerExited { pid: pid as u32, status });
+                }
                 continue;
             };
-            let Child { slot, .. } = self.children.swap_remove(index);
+            let slot = self.children[index].slot;
+            if !has_ended {
+                report(self.master, &Report::Exited { slot, pid: pid as u32, status });
+                continue;
+            }
+            self.children.swap_remove(index);
             let place = &self.board.slots()[slot as usize];
             // The master wants to know what it was at, and vacates the slot then.
             if !place.stage().is_active() {

@@ -26,7 +26,15 @@ fn leave_if_masterless() {
     }
 }
 
-/// Watches over the parent of this process, which is `parent` unless it has died already.
+/// The fork server has nothing to go on for without the master: the kernel kills it, even if it is stopped.
+pub(crate) fn die_with_master(master: i32) {
+    MASTER.store(master, Relaxed);
+    // SAFETY: PR_SET_PDEATHSIG takes a signal number.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    leave_if_masterless();
+}
+
+/// Watches over the parent of this worker, which is `parent` unless it has died already.
 pub(crate) fn watch(master: i32, parent: i32) {
     MASTER.store(master, Relaxed);
     install_handler();

@@ -27,16 +27,29 @@ const LAST_TURNS: usize = 64;
 impl Supervisor {
     pub(crate) fn collect(&mut self) {
         while let Some((pid, status)) = process::collect() {
-            let Some(exit) = Exit::from_wait_status(status) else { continue };
             let server =
                 self.pools.iter().find(|(_, pool)| pool.server.as_ref().is_some_and(|s| s.pid == pid));
-            if let Some((pool, _)) = server {
+            let server = server.map(|(pool, _)| pool);
+            let Some(exit) = Exit::from_wait_status(status) else {
+                self.paused(server, pid, status);
+                continue;
+            };
+            if let Some(pool) = server {
                 self.server_ended(pool, pid, exit);
             } else if let Some((pool, slot)) = self.plan.worker_by_pid(pid) {
                 self.worker_ended(pool, slot, exit);
             } else {
                 self.stranger_ended(pid, exit);
             }
+        }
+    }
+
+    fn paused(&mut self, server: Option<PoolId>, pid: u32, status: i32) {
+        let Ok(signal) = Exit::pause_from_wait_status(status) else { return };
+        if let Some(pool) = server {
+            self.feed(Event::ServerPaused { pool, pid, signal });
+        } else if let Some((pool, slot)) = self.plan.worker_by_pid(pid) {
+            self.feed(Event::WorkerPaused { pool, slot, signal });
         }
     }
 
@@ -219,8 +232,9 @@ impl Supervisor {
                 self.feed(Event::ForkFailed { pool, slot, cause });
             }
             Report::Exited { slot, pid, status } if self.plan.worker_by_pid(pid) == Some((pool, slot)) => {
-                if let Some(exit) = Exit::from_wait_status(status) {
-                    self.worker_ended(pool, slot, exit);
+                match Exit::from_wait_status(status) {
+                    Some(exit) => self.worker_ended(pool, slot, exit),
+                    None => self.paused(None, pid, status),
                 }
             }
             Report::Sources { changed } => self.sources_checked(pool, changed),

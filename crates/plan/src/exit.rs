@@ -20,6 +20,10 @@ pub enum Exit {
     },
 }
 
+/// A wait status that tells neither of a stop nor of a continuation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoPause;
+
 impl Exit {
     /// Reads a wait status as Linux encodes it; `None` for a process that is merely stopped or continued.
     pub fn from_wait_status(status: i32) -> Option<Exit> {
@@ -28,6 +32,15 @@ impl Exit {
             0 => Some(Exit::Code((status >> 8) & 0xff)),
             0x7f => None,
             number => Some(Exit::Signal { number, core: status & 0x80 != 0 }),
+        }
+    }
+
+    /// What is stopped, by this signal, or continued (`None`), has not ended; `Err` if the status says anything else.
+    pub fn pause_from_wait_status(status: i32) -> Result<Option<i32>, NoPause> {
+        match (status & 0xff, status) {
+            (_, 0xffff) => Ok(None),
+            (0x7f, _) => Ok(Some((status >> 8) & 0xff)),
+            _ => Err(NoPause),
         }
     }
 
@@ -116,6 +129,13 @@ mod tests {
         check(3, "on signal 3 (SIGQUIT)", Level::Notice);
         check(15, "on signal 15 (SIGTERM)", Level::Warning);
         check(11 | 0x80, "on signal 11 (SIGSEGV - core dumped)", Level::Warning);
-        assert_eq!(Exit::from_wait_status(0x137f), None);
+        assert_eq!((Exit::from_wait_status(0x137f), Exit::from_wait_status(0xffff)), (None, None));
+    }
+
+    #[test]
+    fn stops_are_no_ends() {
+        assert_eq!(Exit::pause_from_wait_status(0x137f), Ok(Some(19)));
+        assert_eq!(Exit::pause_from_wait_status(0xffff), Ok(None));
+        assert_eq!([0, 9, 70 << 8].map(Exit::pause_from_wait_status), [Err(NoPause); 3]);
     }
 }

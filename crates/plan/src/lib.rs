@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod crowd;
 mod emergency;
 mod exit;
 mod generation;
@@ -15,6 +16,7 @@ mod manager;
 mod pool;
 mod pools;
 mod server;
+mod standstill;
 mod stop;
 pub mod timeouts;
 mod worker;
@@ -23,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use config::Level;
 pub use emergency::Emergency;
-pub use exit::{Exit, signal_name};
+pub use exit::{Exit, NoPause, signal_name};
 pub use generation::Next;
 use generation::Reload;
 pub use manager::{Idle, Look, ProcessManager, Why};
@@ -145,6 +147,24 @@ pub enum Event {
         exit: Exit,
         /// It had begun a request: what ended it may be the request's doing.
         served: bool,
+    },
+    /// A signal has stopped a fork server, or it goes on.
+    ServerPaused {
+        /// Which.
+        pool: PoolId,
+        /// Its process id.
+        pid: u32,
+        /// The signal; `None`: it goes on.
+        signal: Option<i32>,
+    },
+    /// A signal has stopped a worker, or it goes on.
+    WorkerPaused {
+        /// Its pool.
+        pool: PoolId,
+        /// Its slot.
+        slot: u32,
+        /// The signal; `None`: it goes on.
+        signal: Option<i32>,
     },
     /// A worker is gone and nobody saw how: its fork server died between collecting and reporting it.
     WorkerLost {
@@ -326,6 +346,8 @@ impl Plan {
             Event::WorkerExited { pool, slot, exit, served } => {
                 self.worker_exited(pool, slot, exit, served, now);
             }
+            Event::ServerPaused { pool, pid, signal } => self.server_paused(pool, pid, signal, now),
+            Event::WorkerPaused { pool, slot, signal } => self.worker_paused(pool, slot, signal),
             Event::WorkerLost { pool, slot } => drop(self.pools[pool].remove(slot)),
             Event::Looked { pool, why, look } => self.looked(pool, why, &look, now),
             Event::AccessLogsReopened => self.recycle(),
@@ -428,6 +450,7 @@ impl Plan {
             }
             Phase::Normal => {
                 self.check_servers(now);
+                self.check_crowds(now);
                 self.reload_step(now);
                 self.fill(now);
                 self.relieve(now);

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::crowd::Crowd;
 use crate::emergency::Faults;
 use crate::generation::Age;
 use crate::manager::Manager;
@@ -28,6 +29,8 @@ pub(crate) struct Worker {
     pub(crate) outdated: bool,
     /// It was idle and not needed: the last signal that told it to end.
     pub(crate) dismissed: Option<i32>,
+    /// A signal has stopped it.
+    pub(crate) paused: bool,
 }
 
 /// ```text
@@ -69,6 +72,11 @@ pub(crate) struct Pool {
     pub(crate) crashes: Backoff,
     pub(crate) restarts: Backoff,
     pub(crate) faults: Faults,
+    /// The fork server is stopped, and is replaced if it still is then.
+    pub(crate) server_paused: Option<Instant>,
+    pub(crate) crowd: Option<Crowd>,
+    /// The last attempt to fork failed.
+    pub(crate) cannot_fork: bool,
 }
 
 impl Pool {
@@ -87,6 +95,9 @@ impl Pool {
             crashes: Backoff::new(2),
             restarts: Backoff::new(0),
             faults: Faults::default(),
+            server_paused: None,
+            crowd: None,
+            cannot_fork: false,
         }
     }
 
@@ -165,6 +176,7 @@ impl Pool {
         let server = match self.server {
             Server::Starting { deadline, .. } | Server::Closing { deadline } => Some(deadline),
             Server::Down if wants_workers && self.serves() => self.restarts.deadline(),
+            Server::Up { .. } if wants_workers => self.standstill_ends(),
             _ => None,
         };
         let retirement = match self.age {
@@ -172,6 +184,7 @@ impl Pool {
             _ => None,
         };
         let crashes = self.crashes.deadline().filter(|_| wants_workers && self.serves());
-        server.into_iter().chain(retirement).chain(crashes).min()
+        let crowd = self.crowd.as_ref().map(|crowd| crowd.deadline).filter(|_| wants_workers);
+        server.into_iter().chain(retirement).chain(crashes).chain(crowd).min()
     }
 }

@@ -33,6 +33,7 @@ impl Plan {
             return;
         }
         self.pools[pool].server = Server::Up { since: now };
+        self.pools[pool].server_paused = None;
     }
 
     /// The workers of a lost fork server may go: others serve by now.
@@ -60,6 +61,7 @@ impl Plan {
     /// `end` is `None` when there never was a process.
     pub(crate) fn server_died(&mut self, pool: PoolId, end: Option<(u32, Exit)>, now: Instant) {
         let before = std::mem::replace(&mut self.pools[pool].server, Server::Down);
+        self.pools[pool].server_paused = None;
         let adopted = self.adopt(pool);
         let told = matches!(before, Server::Starting { told: true, .. });
         match self.phase {
@@ -151,6 +153,7 @@ impl Plan {
                     self.pools[pool].server = Server::Closing { deadline: now + KILLED };
                     self.actions.push(Action::KillServer(pool));
                 }
+                Server::Up { .. } => self.check_standstill(pool, now),
                 _ => {}
             }
         }

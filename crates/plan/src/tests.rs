@@ -124,7 +124,7 @@ fn all_fork_servers_come_up_before_any_worker() {
     s.check(22, Event::Forked { pool: 0, slot: 1, pid: 7 }, &["DEBUG [pool a] child 7 started"]);
     assert_eq!(s.plan.worker_by_pid(7), Some((0, 1)));
     assert!(s.plan.awaits(0, 0) && !s.plan.awaits(0, 1));
-    assert_eq!(s.deadline_ms(), None);
+    assert_eq!(s.deadline_ms(), Some(30_021));
     s.check(23, Event::Forked { pool: 1, slot: 0, pid: 8 }, &["DEBUG [pool b] child 8 started"]);
     let last = ["DEBUG [pool a] child 9 started", "NOTICE ready to handle connections", "TellReady"];
     s.check(24, Event::Forked { pool: 0, slot: 0, pid: 9 }, &last);
@@ -212,7 +212,7 @@ fn crashes_at_birth_are_slowed_down() {
     assert_eq!(s.deadline_ms(), Some(252));
     s.check(251, Event::DeadlineReached, &[]);
     s.check(252, Event::DeadlineReached, &["fork 0.0"]);
-    assert_eq!(s.deadline_ms(), None);
+    assert_eq!(s.deadline_ms(), Some(30_252));
     s.at(253, Event::Forked { pool: 0, slot: 0, pid: 103 });
     let last = s.at(254, exited(0, SEGV));
     assert_eq!(last.last().unwrap(), &wait(4, 500));
@@ -235,8 +235,81 @@ fn fork_failures_are_told_once_per_delay() {
     let mut s = Stage::running(1, 0);
     s.at(5000, exited(0, CLEAN));
     let failed = Event::ForkFailed { pool: 0, slot: 0, cause: "Cannot allocate memory (12)".into() };
-    s.check(5001, failed, &["ERROR fork() failed: Cannot allocate memory (12)"]);
+    let told = "ERROR [pool a] fork() failed: Cannot allocate memory (12), next attempt in";
+    s.check(5001, failed.clone(), &[&format!("{told} 250 ms")]);
     s.check(5251, Event::DeadlineReached, &["fork 0.0"]);
+    s.check(5252, failed, &[&format!("{told} 500 ms")]);
+    s.check(5752, Event::DeadlineReached, &["fork 0.0"]);
+    let over = ["NOTICE [pool a] child 7 started", "NOTICE [pool a] fork() works again"];
+    s.check(5753, Event::Forked { pool: 0, slot: 0, pid: 7 }, &over);
+}
+
+#[test]
+fn a_stopped_fork_server_is_replaced() {
+    let paused = |signal| Event::ServerPaused { pool: 0, pid: 50, signal };
+    let mut s = Stage::running(2, 0);
+    let what = "WARNING [pool a] fork server 50 is stopped (SIGSTOP) and starts no workers";
+    s.check(0, paused(Some(19)), &[&format!("{what}; unless it goes on within 10 seconds, it is replaced")]);
+    assert_eq!(s.deadline_ms(), Some(10_000));
+    s.check(4000, paused(None), &["NOTICE [pool a] fork server 50 goes on"]);
+    assert_eq!(s.deadline_ms(), None);
+    s.at(20_000, paused(Some(19)));
+    s.check(29_999, Event::DeadlineReached, &[]);
+    let why = "ERROR [pool a] the fork server has been stopped for 10 seconds and is replaced";
+    s.check(30_000, Event::DeadlineReached, &[&format!("{why}; 2 worker(s) go on serving"), "kill 0"]);
+    s.check(30_001, died(Exit::Signal { number: 9, core: false }), &["start 0"]);
+    assert_eq!(s.deadline_ms(), Some(90_001));
+}
+
+#[test]
+fn a_fork_server_that_does_not_answer_is_replaced() {
+    let mut s = Stage::running(2, 0);
+    s.at(5000, Event::WorkerExited { pool: 0, slot: 1, exit: CLEAN, served: true });
+    assert_eq!(s.deadline_ms(), Some(35_000));
+    let why = "ERROR [pool a] the fork server has not answered for 30 seconds and is replaced";
+    s.check(35_000, Event::DeadlineReached, &[&format!("{why}; 1 worker(s) go on serving"), "kill 0"]);
+}
+
+#[test]
+fn a_stopped_worker_is_told_once() {
+    let paused = |signal| Event::WorkerPaused { pool: 0, slot: 1, signal };
+    let mut s = Stage::running(2, 0);
+    let told = "WARNING [pool a] child 101 is stopped (SIGSTOP) and serves nobody until it is continued";
+    s.check(0, paused(Some(19)), &[told]);
+    s.check(1, paused(Some(19)), &[]);
+    s.check(2, paused(None), &["NOTICE [pool a] child 101 goes on"]);
+    s.check(3, paused(None), &[]);
+}
+
+#[test]
+fn workers_of_lost_fork_servers_make_room() {
+    let mut s = Stage::running(1, 0);
+    for (ms, pid) in [(1000, 102), (2000, 103)] {
+        s.at(ms, died(SEGV));
+        s.at(ms + 300, Event::DeadlineReached);
+        s.at(ms + 400, Event::ServerStarted(0));
+        if pid == 102 {
+            s.at(ms + 500, Event::Forked { pool: 0, slot: 1, pid });
+        }
+    }
+    s.at(3000, Event::DeadlineReached);
+    let lines = s.at(3001, Event::ServerStarted(0));
+    let all = "WARNING [pool a] all 2 places are taken by workers of lost fork servers; unless one of them ends within \
+               10 seconds, the oldest is terminated";
+    assert!(lines.contains(&all.to_owned()) && lines.contains(&"signal 0.1 3".to_owned()), "{lines:?}");
+    assert!(s.at(13_000, Event::DeadlineReached).is_empty());
+    let term = [
+        "WARNING [pool a] child 100 is terminated to make room",
+        "DEBUG [pool a] sending signal 15 SIGTERM to child 100",
+        "signal 0.0 15",
+    ];
+    s.check(13_001, Event::DeadlineReached, &term);
+    let kill = ["DEBUG [pool a] sending signal 9 SIGKILL to child 100", "signal 0.0 9"];
+    s.check(14_001, Event::DeadlineReached, &kill);
+    let next = s.at(14_002, exited(0, Exit::Signal { number: 9, core: false }));
+    assert_eq!(next.last().map(String::as_str), Some("fork 0.0"));
+    s.at(14_003, Event::Forked { pool: 0, slot: 0, pid: 104 });
+    assert_eq!(s.deadline_ms(), None);
 }
 
 #[test]

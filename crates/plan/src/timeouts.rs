@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use config::Level;
 
-use crate::{Action, Exit, PoolId, Pools};
+use crate::{Action, Exit, PoolId, Pools, SIGKILL};
 
 const SIGTERM: i32 = 15;
+/// How long after the first SIGTERM a worker that is still there is killed: a signal has stopped it.
+const GRACE: Duration = Duration::from_secs(1);
 /// The shortest heartbeat.
 const SHORTEST: Duration = Duration::from_millis(130);
 
@@ -73,6 +75,8 @@ pub struct Timeouts {
     next: Option<Instant>,
     /// The last request of each worker that the slow log has.
     logged: BTreeMap<(PoolId, u32), u64>,
+    /// The request that each worker was to be ended for, and how long it had taken by then.
+    ended: BTreeMap<(PoolId, u32), (u64, Duration)>,
 }
 
 impl Timeouts {
@@ -85,6 +89,7 @@ impl Timeouts {
     pub fn remove(&mut self, pool: PoolId) {
         self.limits.remove(pool);
         self.logged.retain(|(of, _), _| *of != pool);
+        self.ended.retain(|(of, _), _| *of != pool);
     }
 
     /// The start or a reload is announced: the heartbeat begins, if any pool needs one.
@@ -113,9 +118,11 @@ impl Timeouts {
 
     /// What to do about the requests of a pool; `ongoing` holds all of them.
     pub fn check(&mut self, pool: PoolId, ongoing: &[Ongoing]) -> Vec<Action> {
-        self.logged.retain(|(of, slot), request| {
-            *of != pool || ongoing.iter().any(|one| one.slot == *slot && one.request == *request)
-        });
+        let goes_on = |(of, slot): (PoolId, u32), request: u64| {
+            of != pool || ongoing.iter().any(|one| one.slot == slot && one.request == request)
+        };
+        self.logged.retain(|place, request| goes_on(*place, *request));
+        self.ended.retain(|place, (request, _)| goes_on(*place, *request));
         ongoing.iter().flat_map(|request| self.judge(pool, request)).collect()
     }
 
@@ -133,8 +140,13 @@ impl Timeouts {
             return vec![line, Action::Trace { pool, slot, request: request.request }];
         }
         if over(limits.terminate) {
-            let line = line(name, request, "execution timed out", "terminating");
-            return vec![Action::SignalWorker { pool, slot, signal: SIGTERM }, line];
+            let (_, since) = *self.ended.entry(place).or_insert((request.request, request.elapsed));
+            let (signal, measure) = match request.elapsed.saturating_sub(since) < GRACE {
+                true => (SIGTERM, "terminating"),
+                false => (SIGKILL, "killing"),
+            };
+            let line = line(name, request, "execution timed out", measure);
+            return vec![Action::SignalWorker { pool, slot, signal }, line];
         }
         Vec::new()
     }
@@ -256,6 +268,9 @@ mod tests {
             let actions = timeouts.check(0, &[request(Progress::Running, ms)]);
             assert_eq!(shown(actions), ["signal 0.4 15".to_owned(), late]);
         }
+        let late = format!("{what} execution timed out (4.001000 sec), killing");
+        let actions = timeouts.check(0, &[request(Progress::Running, 4001)]);
+        assert_eq!(shown(actions), ["signal 0.4 9".to_owned(), late]);
         let another = Ongoing { request: 8, ..request(Progress::Running, 2500) };
         assert_eq!(timeouts.check(0, &[another]).len(), 2);
     }

@@ -53,6 +53,7 @@ impl Plan {
             released: false,
             outdated: false,
             dismissed: None,
+            paused: false,
         });
         self.actions.push(Action::ForkWorker { pool, slot });
     }
@@ -64,6 +65,10 @@ impl Plan {
         let outdated = worker.outdated;
         self.pools[pool].manager.newcomer();
         self.log_pool(pool, level, format!("child {pid} started"));
+        if std::mem::take(&mut self.pools[pool].cannot_fork) {
+            self.pools[pool].crashes.succeeded();
+            self.log_pool(pool, Level::Notice, "fork() works again");
+        }
         self.release_adopted(pool);
         if let Phase::Stopping(stop) = &self.phase
             && let Some(signal) = stop.last_signal
@@ -87,10 +92,12 @@ impl Plan {
             return;
         }
         // Without a delay the next order would follow at once, and fail likewise.
+        self.pools[pool].cannot_fork = true;
         let crashes = &mut self.pools[pool].crashes;
         if !crashes.held(now) {
-            while crashes.failed(now).is_none() {}
-            self.log(Level::Error, format!("fork() failed: {cause}"));
+            let delay = std::iter::repeat_with(|| crashes.failed(now)).flatten().next().unwrap_or_default();
+            let text = format!("fork() failed: {cause}, next attempt in {} ms", delay.as_millis());
+            self.log_pool(pool, Level::Error, text);
         }
     }
 

@@ -9,12 +9,14 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
-/// Collects one ended child of any kind: its process id and raw wait status. `None` when no child has ended.
+/// Collects one child that has ended, or tells of one that a signal has stopped or continued: its process id and raw
+/// wait status. `None` when there is none.
 pub fn collect() -> Option<(u32, i32)> {
+    const FLAGS: i32 = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED;
     let mut status = 0;
     loop {
         // SAFETY: `status` is a valid place for one int, which is all waitpid writes to.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, FLAGS) };
         match u32::try_from(pid) {
             Ok(0) => return None,
             Ok(pid) => return Some((pid, status)),

@@ -4,7 +4,7 @@ use cornac_tests::client::{Reply, Request};
 use cornac_tests::http::Http;
 use cornac_tests::nginx::{Nginx, Options};
 use cornac_tests::traffic::served;
-use cornac_tests::{Manner, Server, Setup, Side, Traffic};
+use cornac_tests::{Manner, Server, Setup, Side, Signal, Traffic, wait};
 
 use super::{line_with, say};
 
@@ -117,5 +117,63 @@ fn nginx_passes_the_error_on() {
     };
     assert_eq!([status(0), status(6)], [500, 502]);
     assert!(nginx.log().contains("The worker that ran this request crashed"), "{}", nginx.log());
+    server.stop();
+}
+
+/// The others serve; a manager that has nobody else starts another one.
+#[test]
+fn a_stopped_worker_holds_nobody_up() {
+    let dynamic = "pm = dynamic\npm.start_servers = 1\npm.min_spare_servers = 1\npm.max_spare_servers = 2";
+    for manager in ["", dynamic, "pm = ondemand"] {
+        let server = Server::start(Side::Subject, &setup().www(manager));
+        // One that waits in accept: what the kernel has given to a stopped one waits with it.
+        let first = wait::until(|| {
+            server.get("/traffic.php?n=1&us=0");
+            server.workers("www").first().copied()
+        });
+        let stopped = first.unwrap_or_else(|| panic!("no worker\n{}", server.log()));
+        stopped.signal(Signal::SIGSTOP);
+        server.wait_log(&format!("child {} is stopped (SIGSTOP) and serves nobody", stopped.pid));
+        let traffic = Traffic::begin(&server, Manner { clients: 2, ..Manner::default() });
+        traffic.go_on(&server, 200);
+        stopped.signal(Signal::SIGCONT);
+        server.wait_log(&format!("child {} goes on", stopped.pid));
+        let tally = traffic.end();
+        say("a stopped worker", server.side, &tally);
+        tally.expect_none_lost(&server, 200);
+        server.stop();
+    }
+}
+
+/// It cannot finish, so it is killed when its time is over; the others' requests are not touched.
+#[test]
+fn a_stopped_worker_does_not_hold_up_a_stop_or_a_reload() {
+    for (signal, directives) in [
+        (Signal::SIGQUIT, "process_control_timeout = 1"),
+        (Signal::SIGTERM, ""),
+        (Signal::SIGUSR2, "process_control_timeout = 1"),
+    ] {
+        let server = Server::start(Side::Subject, &setup().global(directives));
+        let stopped = server.workers("www")[0];
+        stopped.signal(Signal::SIGSTOP);
+        server.wait_log("is stopped (SIGSTOP)");
+        server.signal(signal);
+        if signal == Signal::SIGUSR2 {
+            server.wait_ready_times(2);
+            server.get("/traffic.php?n=1&us=0");
+            let gone = wait::until(|| (!stopped.lives()).then_some(()));
+            assert!(gone.is_some(), "{}", server.log());
+            server.signal(Signal::SIGTERM);
+        }
+        server.expect_gone();
+    }
+    let server = Server::start(Side::Subject, &setup().www("request_terminate_timeout = 1"));
+    let mut client = server.connect();
+    client.write(&Request::get(&server, "/traffic.php?n=1&us=600000").encode()).expect("sent");
+    let whole = wait::until(|| Some(server.workers("www")).filter(|workers| workers.len() == 4));
+    whole.expect("four workers").iter().for_each(|worker| worker.signal(Signal::SIGSTOP));
+    server.wait_log("sec), killing");
+    assert_eq!(client.read_reply(), Reply::default(), "{}", server.log());
+    assert_eq!(server.get("/traffic.php?n=1&us=0").status(), 200);
     server.stop();
 }

@@ -259,12 +259,22 @@ impl Plan {
         if !matches!(self.phase, Phase::Normal) || !self.pools[id].serves() {
             return;
         }
+        let look = &self.without_paused(id, look);
         self.pools[id].manager.nobody_idle = look.idle.is_empty();
         match self.pools[id].settings.manager {
             ProcessManager::Static { .. } => {}
             ProcessManager::Dynamic { .. } => self.look_dynamic(id, why, look, now),
             ProcessManager::Ondemand { .. } => self.look_ondemand(id, why, look, now),
         }
+    }
+
+    /// Where all that are idle have been stopped by a signal, nobody is.
+    fn without_paused(&self, id: PoolId, look: &Look) -> Look {
+        let paused = |idle: &Idle| self.pools[id].worker(idle.slot).is_some_and(|worker| worker.paused);
+        if !look.idle.iter().all(paused) {
+            return look.clone();
+        }
+        Look { idle: Vec::new(), occupied: look.occupied + look.idle.len() as u32 }
     }
 
     fn saturated(&mut self, id: PoolId, directive: &str) {
