@@ -98,6 +98,7 @@ impl Supervisor {
                     server.stderr.hold();
                 }
                 self.pools[pool].server = Some(server);
+                self.stand_back(pool);
             }
             Err(reason) => self.events.push_back(Event::ServerNotStarted { pool, reason }),
         }

@@ -207,6 +207,7 @@ impl Supervisor {
             Report::Started { php_version, took_ms, layout, warnings } => {
                 let text = format!("PHP {} started in {took_ms} ms", printable(&php_version));
                 self.write_for(pool, Level::Debug, &text);
+                self.step_forward(pool);
                 self.prepare_traces(pool, server, layout);
                 match self.new_warning(pool, warnings) {
                     None => self.feed(Event::ServerStarted(pool)),

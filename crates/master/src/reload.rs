@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use board::message::{Order, encode};
 use config::{Config, Diagnostic, Level};
 use plan::{Event, Next, PoolId};
+use sys::{process, users};
 
 use crate::load::{self, Read, error};
 use crate::log::{Log, printable};
@@ -50,6 +51,10 @@ pub(crate) enum Outcome {
 
 /// How long fork servers may take to look at the files of PHP's start-up; who takes longer counts as changed.
 const LOOKING: Duration = Duration::from_secs(2);
+
+/// The nice value of PHP's start-up beside those who serve, and how long it has that.
+const BACKGROUND: i32 = 10;
+const STANDING_BACK: Duration = Duration::from_secs(3);
 
 /// A reload under way.
 #[derive(Debug, Default)]
@@ -158,12 +163,17 @@ impl Supervisor {
 
     /// When to go on without those that have not answered.
     pub(crate) fn reload_deadline(&self) -> Option<Instant> {
-        self.reload.as_ref().and_then(|reload| reload.patience)
+        let patience = self.reload.as_ref().and_then(|reload| reload.patience);
+        patience.into_iter().chain(self.step_forward_at).min()
     }
 
     pub(crate) fn hurry_reload(&mut self, now: Instant) {
-        if self.reload_deadline().is_some_and(|until| now >= until)
-            && let Some(reload) = &mut self.reload
+        if self.step_forward_at.is_some_and(|at| now >= at) {
+            self.step_forward_at = None;
+            self.pools.ids().into_iter().for_each(|pool| self.step_forward(pool));
+        }
+        if let Some(reload) = &mut self.reload
+            && reload.patience.is_some_and(|until| now >= until)
         {
             reload.asked.clear();
             self.prepare_when_known();
@@ -264,8 +274,8 @@ impl Supervisor {
         let before = serving.and_then(|id| self.pools.get(id)).map_or(&[][..], |pool| &pool.warnings);
         let new = warnings.iter().find(|warning| !before.contains(warning)).cloned();
         self.pools[pool].warnings = warnings;
-        let arrives = self.roster.values().all(|id| *id != pool);
-        new.filter(|_| arrives).map(|warning| format!("PHP has started, but: {}", printable(&warning)))
+        new.filter(|_| self.arrives(pool))
+            .map(|warning| format!("PHP has started, but: {}", printable(&warning)))
     }
 
     /// Whoever waits for the reload is told as well.
@@ -383,6 +393,31 @@ impl Supervisor {
         self.drop_wake(pool);
         self.pools.remove(pool);
         self.timeouts.remove(pool);
+    }
+
+    /// PHP's start-up of a generation that arrives takes what those who serve leave over. Only root can take that back.
+    pub(crate) fn stand_back(&mut self, pool: PoolId) {
+        if users::is_root() && self.arrives(pool) {
+            self.set_nice(pool, BACKGROUND);
+            self.step_forward_at = Some(Instant::now() + STANDING_BACK);
+        }
+    }
+
+    /// Its PHP is up, or takes too long: from here on it is like the others.
+    pub(crate) fn step_forward(&mut self, pool: PoolId) {
+        if users::is_root() && self.arrives(pool) {
+            self.set_nice(pool, self.pools[pool].nice.unwrap_or_else(process::priority));
+        }
+    }
+
+    fn set_nice(&self, pool: PoolId, nice: i32) {
+        if let Some(server) = self.pools[pool].server.as_ref().filter(|server| !server.ended) {
+            let _ = process::set_priority_of(server.pid, nice);
+        }
+    }
+
+    fn arrives(&self, pool: PoolId) -> bool {
+        self.roster.values().all(|id| *id != pool)
     }
 
     /// Nobody needs to be told of connections that wait there.

@@ -152,6 +152,7 @@ fn bring_up(
         asks: Vec::new(),
         global: config.global.clone(),
         reload: None,
+        step_forward_at: None,
         origin,
         systemd: Systemd::new(&config.global),
         engine,

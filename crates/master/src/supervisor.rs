@@ -52,6 +52,8 @@ pub(crate) struct Supervisor {
     /// As the last start or reload has it.
     pub(crate) global: Global,
     pub(crate) reload: Option<Reload>,
+    /// When fork servers that start in the background get their share.
+    pub(crate) step_forward_at: Option<Instant>,
     /// What a reload starts again.
     pub(crate) origin: Origin,
     pub(crate) systemd: Systemd,

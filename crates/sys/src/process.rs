@@ -173,8 +173,19 @@ pub fn limit_core(limit: Limit) -> io::Result<()> {
 
 /// Sets the nice value of this process.
 pub fn set_priority(nice: i32) -> io::Result<()> {
-    // SAFETY: setpriority takes integers only; `who` 0 is the calling process.
-    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
+    set_priority_of(0, nice)
+}
+
+/// The nice value of this process.
+pub fn priority() -> i32 {
+    // SAFETY: getpriority takes integers only; of the calling process it does not fail.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+}
+
+/// Sets the nice value of a process; 0 is this one.
+pub fn set_priority_of(pid: u32, nice: i32) -> io::Result<()> {
+    // SAFETY: setpriority takes integers only.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, pid, nice) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

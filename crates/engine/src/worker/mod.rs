@@ -38,6 +38,8 @@ use listener::{Accepted, Listener};
 use output::Output;
 pub(crate) use upcalls::CALLS;
 
+/// Nice value of PHP's shutdown.
+const LEAVING: i32 = 10;
 /// A kept connection that has been idle for so long is not about to be used by the web server: closing one just
 /// when the next request is on its way would lose that request.
 const SURELY_IDLE: Duration = Duration::from_secs(1);
@@ -126,6 +128,10 @@ fn redirect_output(output: Vec<OwnedFd>) {
 fn leave(place: Place, code: i32) -> ! {
     // SAFETY: SIGALRM's default action ends the process should an extension hang in its shutdown.
     unsafe { libc::alarm(5) };
+    // Who was asked to leave is not waited for; others serve meanwhile.
+    if place.is_asked() {
+        let _ = sys::process::set_priority(LEAVING);
+    }
     php::shut_down();
     place.board.vacate(place.slot);
     // SAFETY: _exit runs no destructors, which belong to the fork server.
