@@ -110,6 +110,8 @@ pub struct Global {
     pub process_control_timeout: Seconds,
     /// How long workers may go on without one; 0 = no limit.
     pub drain_timeout: Seconds,
+    /// After so long without use the master ends until the next connection; 0 = never.
+    pub idle_exit: Seconds,
     /// Most workers of all pools together; 0 = no limit.
     pub process_max: i32,
     /// Nice value of the master; `None` = unchanged.
@@ -146,6 +148,7 @@ impl Default for Global {
             emergency_restart_interval: Seconds(0),
             process_control_timeout: Seconds(0),
             drain_timeout: Seconds(3600),
+            idle_exit: Seconds(0),
             process_max: 0,
             process_priority: None,
             daemonize: true,

@@ -35,6 +35,7 @@ impl Supervisor {
                 }
                 self.look(pool, why);
             }
+            Action::Survey => self.survey(),
             Action::Arm { pool, occupied } => self.arm(pool, occupied),
             Action::WatchQueue(pool) => self.watch_queue(pool),
             Action::CountSaturation(pool) => self.count_saturation(pool),

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use board::scoreboard::Stage;
 use config::ProcessManager;
-use plan::{Event, Idle, Look, PoolId, Why};
+use plan::{Event, Idle, Look, PoolId, Survey, Why};
+use sys::listener;
 
 use crate::log::errno_text;
 use crate::poller::Source;
@@ -32,6 +33,21 @@ impl Supervisor {
         }
         board.header().correct_occupied(look.occupied);
         self.events.push_back(Event::Looked { pool, why, look });
+    }
+
+    /// Looks whether anybody uses us at all.
+    pub(crate) fn survey(&mut self) {
+        let mut survey = Survey::default();
+        for (id, pool) in self.pools.iter() {
+            survey.requests = survey.requests.wrapping_add(pool.board.header().accepted.load(Relaxed));
+            survey.queued |= listener::is_awaited(&*pool.socket.fd);
+            for (slot, _) in self.plan.workers(id) {
+                let place = pool.board.slots().get(slot as usize);
+                let idle = place.is_none_or(|place| matches!(place.stage(), Stage::Accepting | Stage::Empty));
+                survey.occupied += u32::from(!idle);
+            }
+        }
+        self.events.push_back(Event::Surveyed(survey));
     }
 
     /// Makes the pipe by which workers wake us, unless there are always as many. A pool without a process has none:

@@ -223,10 +223,9 @@ impl Supervisor {
             parts: &parts,
             inherited_files: self.inherited_files,
         };
-        let opened = open_pools(&opening, &chosen, &mut self.sockets, &mut self.log).inspect_err(|_| {
-            self.sockets.undo_round();
-        });
-        let opened = opened.map_err(one)?;
+        let opened = open_pools(&opening, &chosen, &mut self.sockets, &mut self.log);
+        let opened = opened.and_then(|pools| self.sockets.check_idle_exit(&config.global).map(|()| pools));
+        let opened = opened.inspect_err(|_| self.sockets.undo_round()).map_err(one)?;
         let mut next =
             Next { settings: settings(&config, false), removed: choice.removed.clone(), ..Next::default() };
         next.settings.pools = chosen.iter().map(|index| pool_settings(&config.pools[*index])).collect();

@@ -14,6 +14,7 @@ pub(crate) fn settings(config: &Config, reloaded: bool) -> Settings {
         pools: config.pools.iter().map(pool_settings).collect(),
         process_max: u32::try_from(config.global.process_max).unwrap_or(0),
         process_control_timeout: config.global.process_control_timeout.duration().unwrap_or_default(),
+        idle_exit: config.global.idle_exit.duration().unwrap_or_default(),
         drain_timeout: config.global.drain_timeout.duration().unwrap_or_default(),
         emergency: interval.map(|interval| Emergency { threshold, interval }),
         reloaded,

@@ -127,6 +127,7 @@ fn bring_up(
             sockets.note_addresses(&config.pools);
             let opened = open_pools(&opening, &all, &mut sockets, &mut log);
             sockets.close_unmatched(&mut log);
+            let opened = opened.and_then(|pools| sockets.check_idle_exit(&config.global).map(|()| pools));
             let pools = opened.inspect_err(|_| sockets.unlink())?;
             sockets.close_unused();
             if sockets.stored() > 0 {

@@ -3,6 +3,8 @@
 //!
 //! ```text
 //! Starting ──all fork servers up──► Announcing ──Announced──► Normal ──stop signal──► Stopping ──► Exit, Execute
+//!                                        ▲  └─ idle_exit ─► Leaving ─► Stopping
+//!                                        └── somebody came ◄──┘
 //!    └── one refused, died or too slow ──► Fail (after a reload: tried again, the others go on)
 //! ```
 #![forbid(unsafe_code)]
@@ -12,6 +14,7 @@ mod crowd;
 mod emergency;
 mod exit;
 mod generation;
+mod idle;
 mod manager;
 mod pool;
 mod pools;
@@ -28,6 +31,8 @@ pub use emergency::Emergency;
 pub use exit::{Exit, NoPause, signal_name};
 pub use generation::Next;
 use generation::Reload;
+use idle::Rest;
+pub use idle::Survey;
 pub use manager::{Idle, Look, ProcessManager, Why};
 use pool::{Pool, Server};
 pub use pools::Pools;
@@ -47,6 +52,8 @@ pub struct Settings {
     pub process_control_timeout: Duration,
     /// `drain_timeout`: counts where the one above is off; zero = off.
     pub drain_timeout: Duration,
+    /// `idle_exit`: nobody has used us for so long: go until the next connection; zero = never.
+    pub idle_exit: Duration,
     /// When a pool's fork server is replaced.
     pub emergency: Option<Emergency>,
     /// This start is the second half of an upgrade: a pool that cannot start is tried again, and ends nothing else.
@@ -182,6 +189,8 @@ pub enum Event {
         /// What it says.
         look: Look,
     },
+    /// What `Survey` asked for.
+    Surveyed(Survey),
     /// The access logs are new files: workers hold the old ones.
     AccessLogsReopened,
     /// A signal to the master.
@@ -230,6 +239,8 @@ pub enum Action {
         /// What for.
         why: Why,
     },
+    /// Look what all pools do, and feed `Surveyed`.
+    Survey,
     /// Feed `Looked` with `Why::Shortage` once, when so many workers are occupied.
     Arm {
         /// The pool.
@@ -287,6 +298,11 @@ enum Phase {
     Starting,
     Announcing,
     Normal,
+    /// Nobody needs us: the workers go, and we after them if nobody comes.
+    Leaving {
+        /// When the queues are looked at next.
+        next: Instant,
+    },
     Stopping(Stop),
     Over,
 }
@@ -304,6 +320,7 @@ pub struct Plan {
     reload: Option<Reload>,
     /// A reload was asked for while one was under way.
     asked_again: bool,
+    rest: Option<Rest>,
     actions: Vec<Action>,
 }
 
@@ -323,6 +340,7 @@ impl Plan {
             asked_early: Vec::new(),
             reload: None,
             asked_again: false,
+            rest: None,
             actions: Vec::new(),
         }
     }
@@ -350,6 +368,7 @@ impl Plan {
             Event::WorkerPaused { pool, slot, signal } => self.worker_paused(pool, slot, signal),
             Event::WorkerLost { pool, slot } => drop(self.pools[pool].remove(slot)),
             Event::Looked { pool, why, look } => self.looked(pool, why, &look, now),
+            Event::Surveyed(survey) => self.surveyed(survey, now),
             Event::AccessLogsReopened => self.recycle(),
             Event::Asked(request) => self.asked(request, now),
             Event::ReloadPrepared(next) => self.reload_prepared(next, now),
@@ -379,7 +398,7 @@ impl Plan {
             Phase::Stopping(stop) => stop.deadline,
             _ => None,
         };
-        pools.chain(stop).min()
+        pools.chain(stop).chain(self.rest_deadline()).min()
     }
 
     /// The worker with this process id.
@@ -457,7 +476,9 @@ impl Plan {
                 self.see_off(now);
                 self.pools.ids().into_iter().for_each(|pool| self.watch(pool, now));
                 self.tell_ready(now);
+                self.rest_step(now);
             }
+            Phase::Leaving { .. } => self.leaving_step(now),
             Phase::Stopping(_) => self.stop_step(now),
             _ => {}
         }
@@ -487,6 +508,9 @@ impl Plan {
                 self.asked_early.push(request);
             }
             return;
+        }
+        if matches!(request, Request::Reopen | Request::Reload(_)) {
+            self.come_back(now);
         }
         match request {
             Request::Terminate(signal) => {

@@ -1,6 +1,7 @@
 //! Tables of situations and what the plan makes of them.
 
 mod generations;
+mod idle;
 mod managers;
 
 use super::*;
@@ -35,6 +36,7 @@ impl Stage {
             process_max,
             process_control_timeout: Duration::from_millis(timeout_ms),
             drain_timeout: Duration::ZERO,
+            idle_exit: Duration::ZERO,
             emergency: None,
             reloaded: false,
         });

@@ -211,4 +211,18 @@ pub(super) static TABLE: &[Directive] = &[
         ],
     )
     .own(),
+    global(
+        "idle_exit",
+        |g| Field::Time(&mut g.idle_exit),
+        [
+            "0",
+            "a time in s, m, h or d; 0 = never",
+            "0.1.0",
+            "End when nobody has used any pool for so long, an idle kept connection included. Only with sockets \
+             that are all handed in (a socket unit of systemd, FPM_SOCKETS): who holds them starts the service again \
+             with the next connection.",
+            "idle_exit = 30s",
+        ],
+    )
+    .own(),
 ];

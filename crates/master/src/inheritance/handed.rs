@@ -7,11 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use config::{Level, Listen};
+use config::{Diagnostic, Global, Level, Listen};
 use sys::listener::{self, Bound};
 
 use super::{Listener, Sockets, key_of};
 use crate::activation::{self, Passed};
+use crate::load::error;
 use crate::log::{Log, errno_text, printable};
 
 /// What this process was started with, by LISTEN_FDS.
@@ -133,6 +134,17 @@ impl Sockets {
             log.write(Level::Warning, format!("{text}; it is closed here, its owner keeps it"));
         }
         self.list.retain(|listener| !unmatched(listener));
+    }
+
+    /// With `idle_exit` every pool's socket has to be handed in by somebody, who has it when we are gone.
+    pub(crate) fn check_idle_exit(&self, global: &Global) -> Result<(), Diagnostic> {
+        let ours = self.list.iter().find(|listener| listener.used && listener.ours);
+        let (Some(ours), Some(_)) = (ours, global.idle_exit.duration()) else { return Ok(()) };
+        let key = shown_key(&ours.key);
+        let text =
+            format!("idle_exit: the socket \"{key}\" is not handed in; nobody would start the service again");
+        let advice = "have a socket unit listen there (ListenStream=), or take the line out";
+        Err(error(text).at(global.places.get("idle_exit").cloned()).hint(advice))
     }
 }
 
