@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use super::Bench;
 use super::address::Address;
 use super::arrivals::Pace;
-use super::master::{Master, Processes, Subject, fixed, pool};
+use super::master::{Master, Processes, fixed, pool};
 use super::report::{Line, Section, milliseconds};
 use super::site::HELLO;
 use super::tally::Tally;
@@ -57,25 +57,56 @@ struct Run {
     over: Option<&'static str>,
 }
 
+/// One server, one kind of socket, one announcement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Case {
+    cornac: bool,
+    tcp: bool,
+    announcement: Announcement,
+}
+
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<Section>, String> {
     let rounds = if bench.quick { 4 } else { 50 };
     let mut lines = Vec::new();
     for end in ENDS {
         eprintln!("activation: {} …", end.name);
-        for (kind, address) in ["unix", "TCP"].into_iter().zip(0..) {
-            let run = |subject, announcement| run(bench, subject, end, address == 1, announcement, rounds);
-            let [fpm, cornac] = &bench.subjects;
-            let theirs = if end.global.is_empty() { run(fpm, Announcement::FpmSockets)? } else { None };
+        let mut servers = vec![(true, Announcement::ListenFds), (true, Announcement::FpmSockets)];
+        if end.global.is_empty() {
+            servers.push((false, Announcement::FpmSockets));
+        }
+        let cases: Vec<Case> = servers
+            .into_iter()
+            .flat_map(|(cornac, announcement)| [false, true].map(|tcp| Case { cornac, tcp, announcement }))
+            .collect();
+        // Both kinds of sockets at the same time; a service that ends by itself costs nothing but time, so all at once.
+        let mut runs = Vec::new();
+        for cases in cases.chunks(if end.signal.is_some() { 2 } else { cases.len() }) {
+            runs.extend(side_by_side(bench, end, cases, rounds)?);
+        }
+        let find = |case: Case| {
+            cases.iter().zip(&runs).find(|(other, _)| **other == case).and_then(|(_, run)| run.as_ref())
+        };
+        for tcp in [false, true] {
+            let kind = if tcp { "TCP" } else { "unix" };
             for (name, announcement) in
                 [("LISTEN_FDS", Announcement::ListenFds), ("FPM_SOCKETS", Announcement::FpmSockets)]
             {
-                let ours = run(cornac, announcement)?;
-                let theirs = theirs.as_ref().filter(|_| announcement == Announcement::FpmSockets);
-                lines.extend(rows(&format!("{}, {kind}, {name}", end.name), theirs, ours.as_ref()));
+                let [fpm, cornac] = [false, true].map(|cornac| find(Case { cornac, tcp, announcement }));
+                lines.extend(rows(&format!("{}, {kind}, {name}", end.name), fpm, cornac));
             }
         }
     }
     Ok(vec![Section { title: "re-activation".into(), lines }])
+}
+
+fn side_by_side(bench: &Bench, end: End, cases: &[Case], rounds: usize) -> Result<Vec<Option<Run>>, String> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            cases.iter().map(|case| scope.spawn(move || run(bench, end, *case, rounds))).collect();
+        let joined =
+            threads.into_iter().map(|thread| thread.join().map_err(|_| "a client panicked".to_owned())?);
+        joined.collect()
+    })
 }
 
 fn rows(what: &str, fpm: Option<&Run>, cornac: Option<&Run>) -> Vec<Line> {
@@ -109,14 +140,9 @@ impl Run {
 }
 
 /// `None` when this server has no such thing.
-fn run(
-    bench: &Bench,
-    subject: &Subject,
-    end: End,
-    tcp: bool,
-    announcement: Announcement,
-    rounds: usize,
-) -> Result<Option<Run>, String> {
+fn run(bench: &Bench, end: End, case: Case, rounds: usize) -> Result<Option<Run>, String> {
+    let Case { cornac, tcp, announcement } = case;
+    let subject = &bench.subjects[usize::from(cornac)];
     let by = if announcement == Announcement::ListenFds { "listen" } else { "fpm" };
     let label =
         format!("activation-{}-{}-{by}", end.name.replace(' ', "-"), if tcp { "tcp" } else { "unix" });
