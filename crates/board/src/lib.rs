@@ -2,6 +2,7 @@
 //! between master and fork server (`message`). A reader treats every byte as hostile: the writers run PHP.
 
 mod cells;
+pub mod mailbox;
 pub mod message;
 pub mod scoreboard;
 

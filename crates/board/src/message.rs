@@ -8,6 +8,8 @@
 //!   │  Fork{slot} (+ stdout, stderr) ─►
 //!   │ ◄─────────────────────────────── Forked{slot, pid} | ForkFailed{slot}
 //!   │ ◄─────────────────────────────── Exited{slot, pid, …}
+//!   │ ◄─────────────────────────────── Waiting
+//!   │  Retire ───────────────────────►
 //!   │  PrepareTraces; Trace{slot, …} ► (only where the master may not read workers itself)
 //!   │ ◄─────────────────────────────── Trace{slot, …}
 //!   │  closes the channel ───────────► ends (its workers are drained by signals)
@@ -36,6 +38,10 @@ pub mod fds {
     pub const STATUS_BOARD: RawFd = 9;
     /// A pipe that wakes the master: a byte is written by the worker that finds too many others occupied.
     pub const WAKE: RawFd = 10;
+    /// The mailbox's end that the fork server holds.
+    pub const MAIL_SERVER: RawFd = 11;
+    /// The mailbox's end that the workers hold.
+    pub const MAIL_WORKERS: RawFd = 12;
 }
 
 /// Environment variable that carries the task for a preloaded engine: `pool`, `info`, `modules` or `version`.
@@ -172,6 +178,8 @@ pub enum Order {
     PrepareTraces,
     /// Say whether PHP would start from the same files now; answered by `Report::Sources`.
     CheckSources,
+    /// Another fork server takes over the parked connections: hand them to it, and take no new ones.
+    Retire,
     /// Read the backtrace of a worker's request; answered by `Report::Trace`.
     Trace {
         /// The worker's slot.
@@ -229,6 +237,8 @@ pub enum Report {
         /// Raw wait status as `waitpid` gives it.
         status: i32,
     },
+    /// A request has come on a parked connection, and no worker waits.
+    Waiting,
     /// A part of a backtrace, outwards, or the number of the error that prevented it.
     Trace {
         /// The worker's slot.

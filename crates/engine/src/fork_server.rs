@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use board::message::{IniEntry, Order, PoolSpec, Report, decode, encode, fds};
 use board::scoreboard::Board;
@@ -19,10 +19,11 @@ use sys::channel::{Channel, MAX_MESSAGE, Received};
 
 use crate::companion::{self, Companion};
 use crate::log::{self, Level};
+use crate::parking::{Parking, Reachable};
 use crate::sources::Sources;
 use crate::task::{EXIT_CONFIG, EXIT_SOFTWARE, c_string, start_php};
 use crate::tracing::{self, Reader};
-use crate::worker::{self, Place};
+use crate::worker::{self, Mailbox, Place};
 use crate::{confine, entry, ini_files, orphan, php, title};
 
 /// Of PHP's start-up, and characters of each.
@@ -49,6 +50,8 @@ struct ForkServer {
     children: Vec<Child>,
     reader: Reader,
     sources: Sources,
+    /// Kept connections that no worker has time for.
+    parking: Parking,
 }
 
 /// A worker.
@@ -69,6 +72,7 @@ pub(crate) fn run() -> i32 {
             let warnings = told_warnings();
             report(master, &Report::Started { php_version: php::version(), took_ms, layout, warnings });
             server.serve();
+            server.parking.end();
             end_php();
             0
         }
@@ -97,6 +101,7 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
     let shown = shown.map_err(|error| unusable(error.to_string()))?;
     let access_log = spec.access_log.as_ref().map(|_| inherited(fds::ACCESS_LOG));
     let listener = inherited(fds::LISTENER);
+    let mailbox = [fds::MAIL_SERVER, fds::MAIL_WORKERS].map(inherited);
     if spec.wakes {
         // Stays open under its number, for the workers.
         std::mem::forget(inherited(fds::WAKE));
@@ -122,11 +127,16 @@ fn prepare(master: &'static Channel) -> Result<ForkServer, Refusal> {
     orphan::die_with_master(spec.master_pid as i32);
     apply_ini(&spec.ini);
     set_environment(spec);
+    let board: &'static Board = Box::leak(Box::new(board));
+    let listener = listener.into_raw_fd();
+    let [server, workers] = mailbox;
+    let parking = Parking::new(server, workers, listener, board);
     Ok(ForkServer {
         spec,
         master,
-        board: Box::leak(Box::new(board)),
-        listener: listener.into_raw_fd(),
+        board,
+        listener,
+        parking: parking.map_err(|errno| unusable(errno.to_string()))?,
         shown: shown.map(|board| &*Box::leak(Box::new(board))),
         access_log,
         signals: watch_children().map_err(|errno| unusable(errno.to_string()))?,
@@ -260,6 +270,13 @@ fn told_warnings() -> Vec<String> {
     php::startup_warnings().into_iter().take(MOST_WARNINGS).map(short).collect()
 }
 
+/// Rounded up, so that the wait does not end too early.
+fn timeout_until(deadline: Option<Instant>) -> PollTimeout {
+    let Some(deadline) = deadline else { return PollTimeout::NONE };
+    let left = deadline.saturating_duration_since(Instant::now());
+    PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
+}
+
 fn report(master: &Channel, report: &Report) {
     // A master that is gone needs no report: the closed channel ends us.
     let _ = master.send(&encode(report), &[]);
@@ -273,9 +290,10 @@ impl ForkServer {
             let mut wanted = [
                 PollFd::new(self.master.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.parking.as_fd(), PollFlags::POLLIN),
             ];
-            let _ = poll(&mut wanted, PollTimeout::NONE);
-            let [orders, children] = wanted.map(|fd| fd.any().unwrap_or(false));
+            let _ = poll(&mut wanted, timeout_until(self.parking.deadline()));
+            let [orders, children, parking] = wanted.map(|fd| fd.any().unwrap_or(false));
             if children {
                 while let Ok(Some(_)) = self.signals.read_signal() {}
                 self.reap();
@@ -283,6 +301,19 @@ impl ForkServer {
             if orders && !self.obey(&mut buffer) {
                 return;
             }
+            if parking || self.parking.deadline().is_some_and(|deadline| Instant::now() >= deadline) {
+                self.look_after_parked();
+            }
+        }
+    }
+
+    fn look_after_parked(&mut self) {
+        let slots = self.board.slots();
+        let workers =
+            self.children.iter().map(|child| Reachable { pid: child.pid, slot: &slots[child.slot as usize] });
+        // Of a pool that always has as many workers the master need not know.
+        if self.parking.turn(workers) && self.spec.wakes {
+            report(self.master, &Report::Waiting);
         }
     }
 
@@ -298,6 +329,7 @@ impl ForkServer {
                     Ok(Order::CheckSources) => {
                         report(self.master, &Report::Sources { changed: self.sources.have_changed() });
                     }
+                    Ok(Order::Retire) => self.parking.retire(),
                     Ok(Order::PrepareTraces) => self.reader = tracing::choose(),
                     Ok(Order::Trace { slot, pid, request, depth }) => self.trace(slot, pid, request, depth),
                     Err(_) => {}
@@ -313,6 +345,7 @@ impl ForkServer {
         if slot as usize >= self.board.slots().len() {
             return;
         }
+        self.parking.begin();
         let parent = nix::unistd::getpid().as_raw();
         // Without a companion a worker is no worse: only its backtraces fail.
         let companion = (self.reader == Reader::Companion).then(companion::pair).and_then(Result::ok);
@@ -340,6 +373,7 @@ impl ForkServer {
             // returns to where its owner would close it.
             unsafe { libc::close(fd) };
         }
+        self.parking.leave_to_worker();
         log::to_stderr();
         if let Some(Err(error)) = companion.map(companion::start) {
             log::write(Level::Warning, format!("no backtraces of this worker: {error}").as_bytes());
@@ -350,6 +384,7 @@ impl ForkServer {
             board: self.board,
             shown: self.shown.unwrap_or(self.board),
             listener: self.listener,
+            mailbox: Mailbox(self.parking.workers_end()),
         };
         worker::live(place, self.access_log.as_ref().map(AsRawFd::as_raw_fd), output)
     }
@@ -394,6 +429,7 @@ impl ForkServer {
             if !place.stage().is_active() {
                 self.board.vacate(place);
             }
+            self.board.recount();
             report(self.master, &Report::Exited { slot, pid: pid as u32, status });
         }
     }

@@ -12,6 +12,7 @@ mod fork_server;
 mod ini_files;
 mod log;
 mod orphan;
+mod parking;
 mod php;
 mod sources;
 mod task;

@@ -112,6 +112,15 @@ impl Supervisor {
         }
     }
 
+    /// The parked connections of this generation go to the next one of the pool, whose fork server is up.
+    pub(crate) fn retire_server(&mut self, pool: PoolId) {
+        let server = self.pools[pool].server.as_ref();
+        if let Some(channel) = server.and_then(|server| server.channel.as_ref()) {
+            // One whose channel is full hangs; its parked connections end with it.
+            let _ = channel.try_send(&encode(&Order::Retire), &[]);
+        }
+    }
+
     pub(crate) fn kill_server(&mut self, pool: PoolId) {
         if let Some(server) = self.pools[pool].server.as_ref().filter(|server| !server.ended) {
             let _ = process::signal_child(server.pid, SIGKILL);

@@ -239,6 +239,7 @@ impl Supervisor {
                 }
             }
             Report::Sources { changed } => self.sources_checked(pool, changed),
+            Report::Waiting => self.mail_waits(pool),
             Report::Trace { slot, pid, outcome, more } => self.traced(pool, slot, pid, outcome, more),
             Report::StrangerExited { pid, status } => {
                 let end =

@@ -88,6 +88,7 @@ fn attempt(
     let (ours, theirs) = Channel::pair().map_err(step("socketpair"))?;
     let (reader, writer) = capture::pipe().map_err(step("pipe"))?;
     let spec = spec_file(&pool.spec).map_err(step("memfd_create"))?;
+    let mailbox = pool.mailbox.open().map_err(step("socketpair"))?;
     let path = c_string(pool.executable.as_os_str().as_bytes()).map_err(step("path"))?;
     let mut open = vec![
         (theirs.as_fd(), fds::CONTROL),
@@ -95,6 +96,8 @@ fn attempt(
         (pool.board_fd.as_fd(), fds::BOARD),
         (spec.as_fd(), fds::SPEC),
         (engine.file.as_fd(), fds::ENGINE),
+        (mailbox.server.as_fd(), fds::MAIL_SERVER),
+        (mailbox.workers.as_fd(), fds::MAIL_WORKERS),
     ];
     open.extend(pool.access_log.as_ref().map(|log| (log.as_fd(), fds::ACCESS_LOG)));
     open.extend(pool.shown_board.as_ref().map(|board| (board.as_fd(), fds::STATUS_BOARD)));

@@ -22,6 +22,7 @@ mod load;
 mod log;
 mod log_file;
 mod look;
+mod mailbox;
 mod open;
 pub mod php;
 mod pid_file;

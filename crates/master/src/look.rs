@@ -1,5 +1,6 @@
 //! Looking at the pools for the process managers: what their scoreboards say, and being told when to look.
 
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -65,12 +66,25 @@ impl Supervisor {
         Ok(())
     }
 
-    /// The fork server is gone; its workers, if there are any, still know the pipe.
+    /// The fork server is gone; its workers, if there are any, still know pipe and mailbox.
     pub(crate) fn drop_wake(&mut self, pool: PoolId) {
-        if self.plan.workers(pool).is_empty()
-            && let Some(wake) = self.pools[pool].wake.take()
-        {
+        if !self.plan.workers(pool).is_empty() {
+            return;
+        }
+        let target = &mut self.pools[pool];
+        if let Some(wake) = target.wake.take() {
             self.poller.forget(wake.reader());
+        }
+        // Another generation that has the same one may have processes.
+        if Rc::strong_count(&target.mailbox) == 1 {
+            target.mailbox.close();
+        }
+    }
+
+    /// A parked connection has a request on it, and no worker waits: as if it stood on the listening socket.
+    pub(crate) fn mail_waits(&mut self, pool: PoolId) {
+        if self.pools[pool].config.pm != ProcessManager::Static {
+            self.look(pool, Why::Queue);
         }
     }
 

@@ -80,6 +80,7 @@ pub(crate) fn open_pools(
             queue_unknown: false,
             wake: None,
             warnings: Vec::new(),
+            mailbox: Default::default(),
             server: None,
             tracing: Default::default(),
             workers: Default::default(),

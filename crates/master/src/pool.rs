@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::PipeReader;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use board::scoreboard::{Board, Slot};
 use sys::process::{Handle, Limit};
@@ -14,6 +15,7 @@ use trace::Layout;
 use crate::capture::{Capture, Style};
 use crate::fork_server::ForkServer;
 use crate::log::printable;
+use crate::mailbox::Mailbox;
 use crate::slow_log::Tracing;
 use crate::socket::Socket;
 use crate::supervisor::SIGQUIT;
@@ -45,6 +47,8 @@ pub(crate) struct Pool {
     pub(crate) access_log: Option<File>,
     /// Workers wake us by it; from the first fork server on, unless there are always as many workers.
     pub(crate) wake: Option<Wake>,
+    /// Kept connections go through it; all generations of the pool have the same one.
+    pub(crate) mailbox: Rc<Mailbox>,
     /// It has been said that the queue's length cannot be found out.
     pub(crate) queue_unknown: bool,
     /// What PHP warned of when it started.

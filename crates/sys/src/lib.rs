@@ -10,6 +10,7 @@ pub mod clock;
 pub mod daemon;
 pub mod listener;
 pub mod local_time;
+pub mod mail;
 pub mod memory;
 pub mod notify;
 pub mod process;

@@ -57,6 +57,22 @@ pub fn adopt_orphans() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
 }
 
+/// Has these closed for the last time by a child of ours, for which the kernel does not wait as it might for us: an
+/// ending process does not wait until what is left in a socket has been sent (SO_LINGER). The calling process must have
+/// one thread.
+pub fn close_elsewhere(fds: [OwnedFd; 2]) {
+    let Ok((wait, go)) = nix::unistd::pipe() else { return };
+    // SAFETY: this process has one thread; the child makes system calls only, and never returns.
+    if let Ok(nix::unistd::ForkResult::Child) = unsafe { nix::unistd::fork() } {
+        drop(go);
+        let _ = nix::unistd::read(&wait, &mut [0]);
+        // SAFETY: _exit runs nothing of the parent's.
+        unsafe { libc::_exit(0) };
+    }
+    drop(fds);
+    drop(go);
+}
+
 /// Sends a signal to a child of ours that has not been collected, so that the number cannot mean another process.
 pub fn signal_child(pid: u32, signal: i32) -> io::Result<()> {
     // SAFETY: kill takes two integers and touches no memory of ours.

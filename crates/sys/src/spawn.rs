@@ -27,7 +27,7 @@ pub struct Program<'a> {
     pub env: &'a [CString],
     /// Becomes descriptor 2; 0 and 1 are /dev/null.
     pub stderr: BorrowedFd<'a>,
-    /// Descriptors and the numbers (3 to 10) they get; no others are open after exec.
+    /// Descriptors and the numbers (3 to 12) they get; no others are open after exec.
     pub fds: &'a [(BorrowedFd<'a>, RawFd)],
     /// RLIMIT_NOFILE, unless inherited.
     pub files: Option<Limit>,
@@ -124,7 +124,7 @@ const STEPS: [Step; 8] = [
 ];
 
 /// First number above all that a program may be given.
-const ABOVE_TARGETS: RawFd = 11;
+const ABOVE_TARGETS: RawFd = 13;
 
 /// What the child writes: the index of the step that failed, and its error.
 const REPORT: usize = 5;
@@ -340,14 +340,15 @@ mod tests {
         for _ in 0..50 {
             let (mut reader, writer) = io::pipe().unwrap();
             let fds: Vec<_> = (3..ABOVE_TARGETS).map(|number| (writer.as_fd(), number)).collect();
-            let script = "for n in 3 4 5 6 7 8 9 10; do [ -e /proc/$$/fd/$n ] && echo -n \"$n \" >&5; done";
+            let script =
+                "for n in 3 4 5 6 7 8 9 10 11 12; do [ -e /proc/$$/fd/$n ] && echo -n \"$n \" >&5; done";
             let args = strings(&["title", "-c", script]);
             let pid = started(&program(&args, writer.as_fd(), &fds));
             drop(writer);
             let mut text = String::new();
             reader.read_to_string(&mut text).unwrap();
             let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid as i32), None);
-            assert_eq!(text, "3 4 5 6 7 8 9 10 ");
+            assert_eq!(text, "3 4 5 6 7 8 9 10 11 12 ");
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
+use super::calls::Calls;
+use super::counts::Counts;
 use crate::cells::Text;
 
 /// The pool's own part of the scoreboard. Times are seconds since the epoch.
@@ -33,8 +35,10 @@ pub struct Header {
     occupied: AtomicU32,
     /// The worker that finds so many occupied shall wake the master; 0: none shall.
     wake_at: AtomicU32,
-    /// Active workers, counted for `max_active` alone: how many there are is counted from the slots.
-    pub(super) active: AtomicU32,
+    /// Workers by kind of stage. For the status page they are counted from the slots.
+    pub counts: Counts,
+    /// What calls workers away from their kept connections.
+    pub calls: Calls,
     pub(super) pool: Text<8>,
 }
 

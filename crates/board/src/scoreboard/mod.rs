@@ -2,7 +2,10 @@
 //! and workers. A worker writes only its own slot, with plain atomic stores; nobody ever takes a lock.
 //! A slot's request fields are guarded by a sequence number: odd while the worker writes.
 
+mod calls;
+mod counts;
 mod header;
+mod nudge;
 mod slot;
 mod stage;
 
@@ -12,7 +15,10 @@ use std::sync::atomic::Ordering::*;
 
 use sys::shm::{self, Mapping};
 
+pub use calls::Calls;
+pub use counts::{Counted, Counts};
 pub use header::{Header, PROCESS_MANAGERS};
+pub use nudge::Nudge;
 pub use slot::{RequestInfo, Slot, SlotView};
 pub use stage::Stage;
 
@@ -93,11 +99,12 @@ impl Board {
     pub fn enter(&self, slot: &Slot, stage: Stage) {
         // A slot has one writer at a time, so nothing comes between.
         let before = Stage::from_u32(slot.stage.load(Relaxed));
-        slot.stage.store(stage as u32, SeqCst);
-        match (before.is_active(), stage.is_active()) {
-            (false, true) => self.count_active(),
-            (true, false) => drop(self.header().active.fetch_sub(1, Relaxed)),
-            _ => {}
+        // Going to wait and leaving it, a worker then looks who wants it: one of both sees the other.
+        let order = if before.is_waiting() || stage.is_waiting() { SeqCst } else { Release };
+        slot.stage.store(stage as u32, order);
+        let counted = self.header().counts.step(before, stage);
+        if stage.is_active() && !before.is_active() {
+            self.note_active(counted.map_or(0, Counted::active));
         }
     }
 
@@ -108,9 +115,15 @@ impl Board {
         self.header().accepted.fetch_add(1, Relaxed);
     }
 
-    fn count_active(&self) {
+    /// Puts the counts right after the end of a worker, which may have come in the middle of a step.
+    pub fn recount(&self) {
+        let counts = &self.header().counts;
+        // Tried again while others take steps: what is wrong stays so until the next end.
+        (0..8).any(|_| counts.correct(counts.load(), self.slots().iter().map(Slot::stage)));
+    }
+
+    fn note_active(&self, active: u32) {
         let header = self.header();
-        let active = header.active.fetch_add(1, Relaxed).wrapping_add(1);
         // More than there is room for: somebody wrote over the count.
         if active > header.max_active.load(Relaxed) && active as usize <= self.slots {
             header.max_active.fetch_max(active, Relaxed);
@@ -225,7 +238,7 @@ mod tests {
         board.vacate(b);
         board.begin_request(c, 3);
         assert_eq!((most(), board.census()), (2, (1, 1)));
-        board.header().active.store(99, Relaxed);
+        board.header().counts.store(99);
         board.begin_request(a, 4);
         assert_eq!((most(), board.header().accepted.load(Relaxed)), (2, 5));
     }

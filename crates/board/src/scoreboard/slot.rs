@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 
+use super::nudge::Nudge;
 use super::stage::Stage;
 use crate::cells::Text;
 
@@ -24,6 +25,8 @@ pub struct Slot {
     /// Hundredths of a percent of one CPU.
     cpu: AtomicU64,
     memory: AtomicU64,
+    /// Word about a signal that ends its wait.
+    pub nudge: Nudge,
     method: Text<2>,
     uri: Text<16>,
     query: Text<64>,
@@ -113,6 +116,7 @@ impl Slot {
             }
             slot.clear_texts();
         });
+        self.nudge.reset();
         self.pid.store(pid, Release);
     }
 
@@ -168,7 +172,7 @@ impl Slot {
 
     /// The stage alone.
     pub fn stage(&self) -> Stage {
-        Stage::from_u32(self.stage.load(Acquire))
+        Stage::from_u32(self.stage.load(SeqCst))
     }
 
     /// When the last script ended, microseconds of the monotonic clock; `None` before the first request.

@@ -5,6 +5,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
+use board::mailbox::Traits;
 use nix::errno::Errno;
 use nix::poll::{PollFlags, PollTimeout};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, sendmsg, setsockopt, shutdown, sockopt};
@@ -17,6 +18,17 @@ const FIRST_BYTE: Duration = Duration::from_secs(5);
 /// How long, and how much, a closing connection is read on, so that unread input does not reset it.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 64 * 1024;
+
+/// What came of a while on a kept connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// The next request's first bytes.
+    Bytes,
+    /// Nothing at all.
+    Silence,
+    /// A signal: there may be something else to do.
+    Nudge,
+}
 
 /// The peer is gone, stalls beyond its deadline, or breaks the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,8 +143,36 @@ impl Connection {
         }
     }
 
-    /// Waits a while, in one call, for a kept connection's next request. False if there was none.
-    pub(super) fn receive_kept(&mut self, while_idle: Duration) -> Result<bool, Gone> {
+    /// What has been set on the socket, for whoever gets it next.
+    pub(super) fn traits(&self) -> Traits {
+        Traits { no_delay: self.no_delay, waits_in_receive: self.waits_in_receive }
+    }
+
+    /// The connection comes from another worker, which has set this.
+    pub(super) fn recall(&mut self, traits: Traits) {
+        self.no_delay = traits.no_delay;
+        self.waits_in_receive = traits.waits_in_receive;
+    }
+
+    pub(super) fn socket(&self) -> Option<&OwnedFd> {
+        self.socket.as_ref()
+    }
+
+    /// Takes a kept connection's next request if it has begun.
+    pub(super) fn receive_now(&mut self) -> Result<bool, Gone> {
+        match recv(self.raw(), &mut self.input, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => Err(Gone),
+            Ok(count) => {
+                self.end = count;
+                Ok(true)
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
+            Err(_) => Err(Gone),
+        }
+    }
+
+    /// Waits a while, in one call, for a kept connection's next request.
+    pub(super) fn receive_kept(&mut self, while_idle: Duration) -> Result<Heard, Gone> {
         let Some(socket) = &self.socket else { return Err(Gone) };
         if !self.waits_in_receive {
             let seconds = TimeVal::seconds(while_idle.as_secs() as i64);
@@ -143,9 +183,10 @@ impl Connection {
             Ok(0) => Err(Gone),
             Ok(count) => {
                 self.end = count;
-                Ok(true)
+                Ok(Heard::Bytes)
             }
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
+            Err(Errno::EAGAIN) => Ok(Heard::Silence),
+            Err(Errno::EINTR) => Ok(Heard::Nudge),
             Err(_) => Err(Gone),
         }
     }

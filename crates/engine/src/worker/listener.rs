@@ -3,12 +3,13 @@
 
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv6Addr};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use board::scoreboard::Stage;
 use nix::errno::Errno;
 use nix::poll::{PollFlags, PollTimeout};
+use nix::sys::socket::{SockaddrStorage, getpeername};
 
 use super::connection::{Connection, Gone, poll_raw};
 use super::{Place, quit};
@@ -73,6 +74,24 @@ impl Listener {
         if self.is_allowed(peer) { Accepted::Peer(socket, peer) } else { Accepted::Dropped }
     }
 
+    /// Where a connection comes from that another worker has accepted, if that is asked for. `None` if it may not be
+    /// served: it may have been accepted under another configuration.
+    pub(super) fn admit(&self, socket: &OwnedFd) -> Option<Option<IpAddr>> {
+        if !self.asks_address {
+            return Some(None);
+        }
+        let address = getpeername::<SockaddrStorage>(socket.as_raw_fd()).ok()?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        let v6 = address.as_sockaddr_in6().map(|v6| unmapped(IpAddr::V6(v6.ip())));
+        let peer = v4.or(v6);
+        self.is_allowed(peer).then_some(peer)
+    }
+
+    /// Whether a connection waits to be accepted.
+    pub(super) fn has_queued(&self) -> bool {
+        matches!(poll_raw([self.fd], PollFlags::POLLIN, PollTimeout::ZERO), Ok([true]))
+    }
+
     fn accept_failed(&self, errno: Errno) -> Accepted {
         if quit::requested() {
             return Accepted::Over;
@@ -107,9 +126,9 @@ impl Listener {
         false
     }
 
-    /// Waits on a kept connection together with the listening socket, so that a kept connection starves
-    /// nobody: when a connection is queued and no worker is there to take it, one kept connection is given
-    /// up. An error means: give it up.
+    /// Waits on a kept connection that the fork server has no place for, together with the listening socket, so
+    /// that it starves nobody: when a connection is queued and no worker is there to take it, one kept connection
+    /// is given up. An error means: give it up.
     pub(super) fn await_kept(&self, kept: &Connection, place: Place) -> Result<(), Gone> {
         let mut looks = 0;
         while !place.is_asked() {

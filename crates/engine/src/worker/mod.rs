@@ -11,6 +11,8 @@ mod connection;
 mod crash;
 mod incoming;
 mod listener;
+mod mailbox;
+mod nudge;
 mod output;
 mod params;
 mod quit;
@@ -31,10 +33,12 @@ use crate::php::{self, Outcome};
 use crate::task::EXIT_SOFTWARE;
 use crate::title;
 use access::AccessLog;
-use connection::{Connection, Gone, Wait};
+use connection::{Connection, Gone, Heard, Wait};
 use fastcgi::server::Begin;
 use incoming::Incoming;
 use listener::{Accepted, Listener};
+pub(crate) use mailbox::Mailbox;
+pub(crate) use nudge::signal_number as nudge_signal;
 use output::Output;
 pub(crate) use upcalls::CALLS;
 
@@ -43,6 +47,13 @@ const LEAVING: i32 = 10;
 /// A kept connection that has been idle for so long is not about to be used by the web server: closing one just
 /// when the next request is on its way would lose that request.
 const SURELY_IDLE: Duration = Duration::from_secs(1);
+
+/// For so long one kept connection may be served on while others wait.
+const TURN_US: u64 = 2_000;
+/// How often a worker looks itself whether somebody waits on the listening socket: in turn with the mailbox, and on a
+/// busy kept connection, where the fork server would have called it long ago.
+const LOOK_US: u64 = 2_000;
+const LOOK_SELDOM_US: u64 = 20_000;
 
 /// Where a worker lives: its pool, its slot, and what it is for.
 #[derive(Clone, Copy)]
@@ -53,6 +64,7 @@ pub(crate) struct Place {
     /// What the status page shows: ours, or that of the pool we show it for.
     pub(crate) shown: &'static Board,
     pub(crate) listener: RawFd,
+    pub(crate) mailbox: Mailbox,
 }
 
 /// One request and the connection it came on. Lives outside PHP's stack and is reset, not rebuilt.
@@ -67,6 +79,19 @@ pub(crate) struct Exchange {
     keep: bool,
     /// Requests this worker has run.
     served: u64,
+    turn: Turn,
+}
+
+/// Whose turn it is. Times in microseconds of the monotonic clock.
+#[derive(Default)]
+struct Turn {
+    /// This connection has been served since.
+    began: u64,
+    /// The last one came from the mailbox.
+    from_mailbox: bool,
+    /// The last look at the listening socket, and whether somebody was there.
+    looked: u64,
+    found: bool,
 }
 
 /// Times of the current request.
@@ -91,6 +116,7 @@ enum Next {
 pub(crate) fn live(place: Place, access_log: Option<RawFd>, output: Vec<OwnedFd>) -> ! {
     redirect_output(output);
     title::show(&[b"php-fpm: pool ", place.spec.pool.as_slice()].concat());
+    nudge::install();
     if quit::install(place.listener).is_err() {
         leave(place, EXIT_SOFTWARE);
     }
@@ -110,6 +136,7 @@ pub(crate) fn live(place: Place, access_log: Option<RawFd>, output: Vec<OwnedFd>
         access,
         keep: false,
         served: 0,
+        turn: Turn::default(),
     }));
     let code = serve(exchange, &listener);
     leave(place, code)
@@ -141,16 +168,20 @@ fn leave(place: Place, code: i32) -> ! {
 /// Serves until asked to end; returns the exit code.
 fn serve(exchange: &mut Exchange, listener: &Listener) -> i32 {
     loop {
-        exchange.place.enter(Stage::Accepting);
+        exchange.place.wait(Stage::Accepting);
         if exchange.place.is_asked() {
             return 0;
         }
-        match listener.accept() {
-            Accepted::Peer(socket, address) => exchange.open(socket, address),
-            Accepted::Dropped => continue,
-            Accepted::Over => return 0,
-            // No clean end: the next worker will fare no better, and is not to follow at once.
-            Accepted::Broken => return EXIT_SOFTWARE,
+        // Whoever goes there need not be called.
+        exchange.place.calls().answer_queue();
+        if exchange.take_parked(listener).is_none() {
+            match listener.accept() {
+                Accepted::Peer(socket, address) => exchange.open(socket, address),
+                Accepted::Dropped => continue,
+                Accepted::Over => return 0,
+                // No clean end: the next worker will fare no better, and is not to follow at once.
+                Accepted::Broken => return EXIT_SOFTWARE,
+            }
         }
         exchange.place.occupy();
         let code = exchange.serve_connection(listener);
@@ -171,17 +202,28 @@ impl Place {
         quit::requested() || self.slot.is_asked()
     }
 
+    /// A stage in which the worker waits for somebody who wants something.
+    fn wait(self, stage: Stage) {
+        self.may_be_nudged();
+        self.enter(stage);
+    }
+
     /// To be called once a stage that does not wait has followed one that waits.
     fn has_waited(self) {
         if self.slot.is_asked() {
             quit::hold_back();
         }
+        self.not_to_be_nudged();
     }
 
     /// The master is told when too few workers are left that wait for connections.
     fn occupy(self) {
         self.enter(Stage::Accepted);
         self.has_waited();
+        let others = self.board.header().counts.load();
+        if others.accepting() == 0 && others.kept_idle() > 0 {
+            self.leave_watch_to_fork_server();
+        }
         if self.spec.wakes && self.board.header().occupy() {
             // SAFETY: write reads one byte, which the buffer has.
             unsafe { libc::write(fds::WAKE, b"!".as_ptr().cast(), 1) };
@@ -205,7 +247,7 @@ impl Exchange {
                 Next::Close => break,
             }
         }
-        self.place.is_asked().then_some(0)
+        self.must_end().then_some(0)
     }
 
     fn open(&mut self, socket: OwnedFd, peer: Option<IpAddr>) {
@@ -215,6 +257,69 @@ impl Exchange {
         }
         self.incoming.new_connection();
         self.keep = false;
+        self.turn.began = clock::monotonic_us();
+    }
+
+    /// This worker has been asked to end, or has run as many requests as it may.
+    fn must_end(&self) -> bool {
+        let most = self.place.spec.max_requests;
+        self.place.is_asked() || (most > 0 && self.served >= most)
+    }
+
+    /// A parked connection with a request on it, in turn with the listening socket.
+    fn take_parked(&mut self, listener: &Listener) -> Option<()> {
+        if !self.place.calls().has_ready() {
+            return None;
+        }
+        if self.turn.from_mailbox && self.finds_queued(listener) {
+            self.turn.from_mailbox = false;
+            return None;
+        }
+        let (socket, traits) = self.place.take_parked()?;
+        self.turn.from_mailbox = true;
+        let peer = listener.admit(&socket)?;
+        self.open(socket, peer);
+        self.connection.recall(traits);
+        self.keep = true;
+        Some(())
+    }
+
+    /// Looks at the listening socket, every time while somebody is there.
+    fn finds_queued(&mut self, listener: &Listener) -> bool {
+        let pause = if self.turn.found { 0 } else { LOOK_US };
+        self.looks_at_queue(listener, pause)
+    }
+
+    /// Looks at the listening socket, if the last look is so long ago.
+    fn looks_at_queue(&mut self, listener: &Listener, pause: u64) -> bool {
+        let now = clock::monotonic_us();
+        if now.saturating_sub(self.turn.looked) < pause {
+            return false;
+        }
+        self.turn.looked = now;
+        self.turn.found = listener.has_queued();
+        self.turn.found
+    }
+
+    /// Somebody needs this worker more than its idle kept connection does.
+    fn is_wanted_elsewhere(&mut self, listener: &Listener) -> bool {
+        let calls = self.place.calls();
+        self.must_end()
+            || calls.has_ready()
+            || calls.is_queued()
+            || self.looks_at_queue(listener, LOOK_SELDOM_US)
+    }
+
+    /// Leaves the connection to the fork server. False if it has to stay: something of a next request has been read,
+    /// or the fork server takes none.
+    fn park(&mut self) -> bool {
+        let idle = self.keep && self.incoming.is_idle() && !self.connection.has_input();
+        let Some(socket) = self.connection.socket().filter(|_| idle) else { return false };
+        let parked = self.place.park(socket, self.connection.traits());
+        if parked {
+            self.connection.abandon();
+        }
+        parked
     }
 
     /// Reads one request and has PHP run it.
@@ -226,8 +331,7 @@ impl Exchange {
             return Next::Close;
         };
         self.served += 1;
-        let last = self.served == self.place.spec.max_requests;
-        self.keep = begin.keep_connection && !last && !self.place.is_asked();
+        self.keep = begin.keep_connection;
         self.output.begin(begin.request_id);
         crash::answerable(self.connection.raw(), begin.request_id);
         self.connection.hurry_small_packets(self.keep);
@@ -238,9 +342,19 @@ impl Exchange {
         self.incoming.end();
         match outcome {
             Outcome::Broken => Next::Leave(EXIT_SOFTWARE),
-            Outcome::Retire => Next::Leave(0),
-            Outcome::Served if last => Next::Leave(0),
-            Outcome::Served if self.keep && self.connection.is_open() => Next::Keep,
+            Outcome::Retire => {
+                self.park();
+                Next::Leave(0)
+            }
+            // One that cannot be parked is served on until it can be, or is silent.
+            Outcome::Served if self.keep && self.connection.is_open() => {
+                if self.must_end() && self.park() {
+                    Next::Leave(0)
+                } else {
+                    Next::Keep
+                }
+            }
+            Outcome::Served if self.must_end() => Next::Leave(0),
             Outcome::Served => Next::Close,
         }
     }
@@ -269,16 +383,40 @@ impl Exchange {
     /// new one not for long.
     fn await_bytes(&mut self, listener: &Listener) -> Result<(), Gone> {
         if self.keep && self.incoming.is_idle() {
-            self.place.enter(Stage::KeptIdle);
-            if self.place.is_asked() {
-                return Err(Gone);
-            }
-            if self.connection.receive_kept(SURELY_IDLE)? {
-                return Ok(());
-            }
-            listener.await_kept(&self.connection, self.place)?;
+            return self.await_kept(listener);
         }
         self.connection.fill(Wait::FirstByte)
+    }
+
+    /// An error means: this worker is through with the connection.
+    fn await_kept(&mut self, listener: &Listener) -> Result<(), Gone> {
+        loop {
+            self.place.wait(Stage::KeptIdle);
+            if self.is_wanted_elsewhere(listener) {
+                if self.has_turn() && self.connection.receive_now()? {
+                    return Ok(());
+                }
+                if self.park() {
+                    return Err(Gone);
+                }
+            } else if self.place.board.header().counts.load().accepting() == 0 {
+                self.place.leave_watch_to_fork_server();
+            }
+            match self.connection.receive_kept(SURELY_IDLE)? {
+                Heard::Bytes => return Ok(()),
+                Heard::Nudge => {}
+                Heard::Silence if self.park() => return Err(Gone),
+                Heard::Silence => {
+                    listener.await_kept(&self.connection, self.place)?;
+                    return self.connection.fill(Wait::FirstByte);
+                }
+            }
+        }
+    }
+
+    /// The connection has not been served on for so long that others have to come first.
+    fn has_turn(&self) -> bool {
+        !self.must_end() && clock::monotonic_us().saturating_sub(self.turn.began) < TURN_US
     }
 
     fn run_php(&mut self) -> Outcome {
