@@ -149,6 +149,17 @@ impl Server {
         self.remember_processes();
     }
 
+    /// Starts it anew in the same folder, after its end, and waits until it is ready: with the configuration that lies
+    /// there, in the foreground, without further arguments.
+    pub fn start_again(&self) {
+        let before = self.log().matches("ready to handle connections").count();
+        let mut command = command(self.side, &self.site, &[]);
+        let child = command.args(["-y", &self.fill("{dir}/php-fpm.conf"), "-F"]).spawn();
+        *self.status.lock().expect("lock") = None;
+        *self.child.lock().expect("lock") = child.expect("it has started before");
+        self.wait_ready_times(before + 1);
+    }
+
     /// Writes the configuration file of another setup in place of its own.
     pub fn configure(&self, setup: &Setup) {
         self.write("php-fpm.conf", self.fill(&setup.config()));

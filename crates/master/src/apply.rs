@@ -32,6 +32,7 @@ impl Supervisor {
             Action::Look { pool, why } => {
                 if why == Why::Tick {
                     self.sample_queue(pool);
+                    self.look_at_file(pool);
                 }
                 self.look(pool, why);
             }

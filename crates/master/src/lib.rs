@@ -34,6 +34,7 @@ mod reload;
 mod settings;
 mod slow_log;
 mod socket;
+mod socket_file;
 mod spec;
 mod start;
 mod supervisor;

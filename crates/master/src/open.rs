@@ -17,6 +17,7 @@ use crate::log::{Log, errno_text};
 use crate::pool::{Pool, shown_name};
 use crate::settings::pool_settings;
 use crate::socket;
+use crate::socket_file::SocketFile;
 use crate::spec::{self, Surroundings};
 use crate::start::Parts;
 use crate::{Invocation, access_log};
@@ -72,6 +73,7 @@ pub(crate) fn open_pools(
             inherited_files,
             nice: pool.process_priority.filter(|_| is_root),
             config: pool.clone(),
+            file: SocketFile::of(&socket.fd),
             socket,
             board_fd,
             board,

@@ -39,12 +39,19 @@ impl PidFile {
         names_us.then_some(PidFile { path })
     }
 
-    /// Removes it.
+    /// Removes it, unless another process has written its own number to it by now.
     pub(crate) fn remove(self) -> Result<(), Diagnostic> {
+        if fs::read_to_string(&self.path).is_ok_and(|text| is_another(&text)) {
+            return Ok(());
+        }
         fs::remove_file(&self.path).map_err(|source| {
             system_error(format!("Unable to remove the PID file ({}).", self.path.display()), &source)
         })
     }
+}
+
+fn is_another(text: &str) -> bool {
+    text.trim().parse().is_ok_and(|pid: u32| pid != std::process::id())
 }
 
 #[cfg(test)]
@@ -60,6 +67,10 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), std::process::id().to_string());
         drop(file);
         PidFile::left(path.clone()).unwrap().remove().unwrap();
+        fs::write(&path, "1").unwrap();
+        assert!(PidFile { path: path.clone() }.remove().is_ok() && path.exists());
+        fs::write(&path, "").unwrap();
+        assert!(PidFile { path: path.clone() }.remove().is_ok() && !path.exists());
         fs::write(&path, "1").unwrap();
         assert!(PidFile::left(path).is_none() && PidFile::left(folder.path().join("other")).is_none());
         let nowhere = folder.path().join("no/pid");

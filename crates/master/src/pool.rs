@@ -18,6 +18,7 @@ use crate::log::printable;
 use crate::mailbox::Mailbox;
 use crate::slow_log::Tracing;
 use crate::socket::Socket;
+use crate::socket_file::SocketFile;
 use crate::supervisor::SIGQUIT;
 use crate::wake::Wake;
 
@@ -40,6 +41,8 @@ pub(crate) struct Pool {
     /// Nice value of its processes.
     pub(crate) nice: Option<i32>,
     pub(crate) socket: Socket,
+    /// The file of a unix socket.
+    pub(crate) file: Option<SocketFile>,
     pub(crate) board_fd: OwnedFd,
     pub(crate) board: Board,
     /// The scoreboard of the pool whose status page this one serves.

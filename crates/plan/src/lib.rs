@@ -412,6 +412,11 @@ impl Plan {
         workers.map(|(slot, worker)| (slot, worker.pid)).collect()
     }
 
+    /// Whether the pool is of the generation that serves.
+    pub fn serves(&self, pool: PoolId) -> bool {
+        self.pools[pool].serves()
+    }
+
     /// Whether a slot was ordered and its worker has not been reported yet.
     pub fn awaits(&self, pool: PoolId, slot: u32) -> bool {
         let worker = self.pools.get(pool).and_then(|pool| pool.worker(slot));

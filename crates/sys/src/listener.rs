@@ -151,7 +151,7 @@ pub fn is_awaited(listener: impl AsFd) -> bool {
 }
 
 /// The address of a socket.
-fn bound(fd: BorrowedFd<'_>) -> io::Result<Bound> {
+pub fn bound(fd: BorrowedFd<'_>) -> io::Result<Bound> {
     let address: SockaddrStorage = getsockname(fd.as_raw_fd())?;
     if let Some(unix) = address.as_unix_addr() {
         return Ok(Bound::Unix(unix.path().unwrap_or(Path::new("")).to_path_buf()));
