@@ -57,6 +57,7 @@ list_missing() {
     need libfcgi-bin has cgi-fcgi
     need procps has ps
     need acl has setfacl
+    need systemd has systemd-socket-activate
 }
 
 # Without them cargo cannot download crates.
