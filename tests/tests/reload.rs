@@ -175,6 +175,8 @@ fn two_names_for_one_address() {
         let count = |server: &Server| ["www", "b", "c", "d"].map(|pool| server.workers(pool).len());
         let before = count(server);
         reload(server);
+        // Those of the generation before are about to end.
+        wait::until(|| (count(server) == before).then_some(()));
         format!("{before:?} {:?}", count(server))
     });
     pair.finish();

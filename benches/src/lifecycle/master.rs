@@ -170,11 +170,13 @@ impl Master {
         read("output") + &read("error.log")
     }
 
-    /// The last line of the log that is an error or a warning, without its date.
-    pub(crate) fn last_error(&self) -> String {
+    /// The first line of the log that is a warning or worse, of those behind the first `lines`; without its date.
+    pub(crate) fn complaint(&self, lines: usize) -> Option<String> {
         let text = fs::read_to_string(self.log()).unwrap_or_default();
-        let line = text.lines().rfind(|line| line.contains("ERROR: ") || line.contains("ALERT: "));
-        line.and_then(|line| Some(line.split_once("] ")?.1.to_owned())).unwrap_or_default()
+        let is_one =
+            |line: &&str| ["WARNING: ", "ERROR: ", "ALERT: "].iter().any(|level| line.contains(level));
+        let line = text.lines().skip(lines).find(is_one)?;
+        Some(line.split_once("] ").map_or(line, |(_, rest)| rest).to_owned())
     }
 
     /// Ends what is left of the service once its master has ended, as systemd does with a unit's processes. How many

@@ -151,7 +151,7 @@ fastcgi_temp_path {dir}/fastcgi;
 proxy_temp_path {dir}/proxy;
 scgi_temp_path {dir}/scgi;
 uwsgi_temp_path {dir}/uwsgi;
-fastcgi_read_timeout 12s;
+fastcgi_read_timeout 4s;
 upstream kept {{ server unix:{pool}; keepalive {KEPT}; keepalive_timeout 600s; }}
 upstream new {{ server unix:{pool}; }}
 server {{

@@ -82,9 +82,10 @@ fn run(bench: &Bench, subject: &Subject, number: usize, fault: &Fault) -> Result
 
     master.configure(&configuration(2, fault.pool))?;
     write_ini(bench, &php_ini, &fault.php_ini.replace("{dir}", &bench.dir.display().to_string()))?;
+    let logged = master.logged("");
     let refused = traffic.run(&stretch)?;
     let ended = master.ended().is_some();
-    let error = master.last_error();
+    let error = master.complaint(logged).unwrap_or_default();
 
     master.configure(&configuration(3, ""))?;
     write_ini(bench, &php_ini, "")?;

@@ -254,6 +254,10 @@ fn section(kind: &Kind, [fpm, patient, cornac]: &[Run; 3]) -> Section {
         Line::new("failed without reloads", fpm.steady.failed_in_words(), cornac.steady.failed_in_words()),
         Line::new("load generator", generator(fpm), generator(cornac)),
     ];
+    let complaint = |run: &Run| run.master.complaint(0).unwrap_or_default();
+    if [fpm, cornac].iter().any(|run| run.master.complaint(0).is_some()) {
+        lines.push(Line::new("first warning in the log", complaint(fpm), complaint(cornac)));
+    }
     for run in [fpm, patient, cornac] {
         if let Some(text) = run.reloading.example.as_ref().or(run.steady.example.as_ref()) {
             let (name, text) = (run.master.name, text.clone());

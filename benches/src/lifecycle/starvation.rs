@@ -1,6 +1,7 @@
 //! Kept connections against new ones: nginx has kept 64 connections to a pool of four workers, and a second client comes
 //! with a new connection for each of its requests.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Bench;
@@ -19,6 +20,9 @@ const RATE: f64 = 300.0;
 /// Its 99th percentile may be so many times the one without kept connections.
 const MOST: f64 = 3.0;
 
+/// A request of the second client without its answer after this has failed.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// What nginx's clients do meanwhile.
 struct Row {
     name: &'static str,
@@ -35,10 +39,12 @@ const ROWS: [Row; 3] = [
 /// One server: the second client with and without kept connections, row by row.
 struct Run {
     kept: usize,
-    opened: [u64; 2],
+    /// Requests that were answered while they were opened.
+    opened: usize,
     rows: Vec<Figures>,
 }
 
+#[derive(Default)]
 struct Figures {
     without: Tally,
     with: Tally,
@@ -53,7 +59,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Section>, String> {
         runs.push(run(bench, subject)?);
     }
     let [fpm, cornac] = &runs[..] else { return Ok(Vec::new()) };
-    let opened = |run: &Run| format!("{} ({} of {KEPT} requests answered)", run.kept, run.opened[0]);
+    let opened = |run: &Run| format!("{} ({} of {KEPT} requests answered)", run.kept, run.opened);
     let mut lines = vec![Line::new("connections that nginx has kept", opened(fpm), opened(cornac))];
     for (index, row) in ROWS.iter().enumerate() {
         lines.extend(rows(row, &fpm.rows[index], &cornac.rows[index]));
@@ -61,42 +67,77 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Section>, String> {
     Ok(vec![Section { title: "starvation".into(), lines }])
 }
 
+/// The same server twice, each behind an nginx of its own: one whose connections are kept, one without. They are asked in
+/// turn, so that whatever disturbs the machine disturbs both.
 fn run(bench: &Bench, subject: &Subject) -> Result<Run, String> {
-    let socket = bench.dir.join(format!("starvation-{}.sock", subject.name));
-    let address = Address::Unix(socket.clone());
-    let mut master =
-        Master::prepare(subject, bench.dir, "starvation", &pool("www", &address, &fixed(WORKERS)), None)?;
-    master.start()?;
-    let nginx = Nginx::start(bench.dir, &format!("starvation-nginx-{}", subject.name), &socket, bench.root)?;
+    let [plain, crowded] = [Stack::start(bench, subject, "plain")?, Stack::start(bench, subject, "crowded")?];
+    let (turns, length) = if bench.quick { (1, 1000) } else { (3, 1500) };
     let requests = HELLO.requests(bench.root);
-    let patience = Duration::from_secs(3);
-    let target = Target { address: &address, requests: &requests, bodies: &[HELLO.body], kept: 0, patience };
-    let length = Duration::from_secs(if bench.quick { 1 } else { 4 });
-    let second = || Traffic::new(&target)?.run(&Stretch::plain(Pace::Open(RATE), length));
-    let hello = (format!("/kept/{}", HELLO.file), format!("/new/{}", HELLO.file));
-
-    // The same clients, but nginx opens a connection for every request.
-    let mut without = vec![second()?];
-    for row in &ROWS[1..] {
-        let (tally, _) = nginx.under_load(row.clients, row.pause, (&hello.1, HELLO.body), second);
-        without.push(tally?);
+    let second = |stack: &Stack, stop: Duration| {
+        let address = &stack.address;
+        let target =
+            Target { address, requests: &requests, bodies: &[HELLO.body], kept: 0, patience: PATIENCE };
+        Traffic::new(&target)?.run(&Stretch::plain(Pace::Open(RATE), stop))
+    };
+    for stack in [&plain, &crowded] {
+        second(stack, Duration::from_millis(200))?;
     }
     // Scripts that take a while make nginx open as many connections as there are clients. What it could not open it
     // will not have kept either.
     let nap = format!("/kept/{}", NAP.file);
     let opened = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..KEPT).map(|_| scope.spawn(|| nginx.ask(&nap, NAP.body))).collect();
-        let right =
-            clients.into_iter().filter_map(|client| client.join().ok()).filter(|right| *right).count();
-        [right as u64, (KEPT - right) as u64]
+        let clients: Vec<_> = (0..KEPT).map(|_| scope.spawn(|| crowded.nginx.ask(&nap, NAP.body))).collect();
+        clients.into_iter().filter_map(|client| client.join().ok()).filter(|right| *right).count()
     });
-    let kept = connections_to(&socket);
+    let kept = connections_to(&crowded.socket);
+    let uris = ["new", "kept"].map(|location| format!("/{location}/{}", HELLO.file));
     let mut rows = Vec::new();
-    for (row, without) in ROWS.iter().zip(without) {
-        let (with, others) = nginx.under_load(row.clients, row.pause, (&hello.0, HELLO.body), second);
-        rows.push(Figures { without, with: with?, others });
+    for row in &ROWS {
+        let mut figures = Figures::default();
+        for _ in 0..turns {
+            for (stack, uri) in [&plain, &crowded].into_iter().zip(&uris) {
+                let work = || second(stack, Duration::from_millis(length));
+                let (tally, others) = stack.nginx.under_load(row.clients, row.pause, (uri, HELLO.body), work);
+                figures.add(tally?, others, stack.is_crowded);
+            }
+        }
+        rows.push(figures);
     }
     Ok(Run { kept, opened, rows })
+}
+
+/// A pool behind an nginx.
+struct Stack {
+    socket: PathBuf,
+    address: Address,
+    is_crowded: bool,
+    // Ended in this order.
+    nginx: Nginx,
+    _master: Master,
+}
+
+impl Stack {
+    fn start(bench: &Bench, subject: &Subject, name: &str) -> Result<Stack, String> {
+        let label = format!("starvation-{name}");
+        let socket = bench.dir.join(format!("{label}-{}.sock", subject.name));
+        let address = Address::Unix(socket.clone());
+        let pool = pool("www", &address, &fixed(WORKERS));
+        let mut master = Master::prepare(subject, bench.dir, &label, &pool, None)?;
+        master.start()?;
+        let nginx = Nginx::start(bench.dir, &format!("{label}-nginx-{}", subject.name), &socket, bench.root)?;
+        Ok(Stack { socket, address, is_crowded: name == "crowded", nginx, _master: master })
+    }
+}
+
+impl Figures {
+    fn add(&mut self, tally: Tally, [right, wrong]: [u64; 2], is_crowded: bool) {
+        if is_crowded {
+            self.with.add(tally);
+            self.others = [self.others[0] + right, self.others[1] + wrong];
+        } else {
+            self.without.add(tally);
+        }
+    }
 }
 
 fn rows(row: &Row, fpm: &Figures, cornac: &Figures) -> Vec<Line> {

@@ -57,8 +57,8 @@ pub(crate) struct Tally {
     pub(crate) latencies: Vec<u64>,
     /// How often each accepted body came, in the order in which the target lists them.
     pub(crate) bodies: Vec<u64>,
-    /// Failed requests by kind.
-    pub(crate) failures: BTreeMap<Failure, u64>,
+    /// Failed requests by what happened and by whether their connection was a kept one.
+    pub(crate) failures: BTreeMap<(Failure, bool), u64>,
     /// The first failure whose kind does not say everything.
     pub(crate) example: Option<String>,
     /// Nanoseconds by which the generator itself was late to send what was due.
@@ -111,16 +111,23 @@ impl Tally {
         self.lateness.extend(other.lateness);
         self.bodies.resize(self.bodies.len().max(other.bodies.len()), 0);
         self.bodies.iter_mut().zip(&other.bodies).for_each(|(own, more)| *own += more);
-        other.failures.into_iter().for_each(|(kind, count)| *self.failures.entry(kind).or_default() += count);
+        other.failures.into_iter().for_each(|(what, count)| *self.failures.entry(what).or_default() += count);
         self.example = self.example.take().or(other.example);
         self.cpu += other.cpu;
         self.elapsed += other.elapsed;
     }
 
-    /// `0 of 1234`, or `12 of 1234 (7 reset, 5 refused)`.
+    /// One more without an answer.
+    pub(crate) fn fail(&mut self, failure: Failure, kept: bool) {
+        *self.failures.entry((failure, kept)).or_default() += 1;
+    }
+
+    /// `0 of 1234`, or `12 of 1234 (7 reset, 5 reset on kept connections)`.
     pub(crate) fn failed_in_words(&self) -> String {
-        let kinds: Vec<_> =
-            self.failures.iter().map(|(kind, count)| format!("{count} {}", kind.words())).collect();
+        let kinds = self.failures.iter().map(|((failure, kept), count)| {
+            format!("{count} {}{}", failure.words(), if *kept { " on kept connections" } else { "" })
+        });
+        let kinds: Vec<_> = kinds.collect();
         let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
         format!("{} of {}{kinds}", self.failed(), self.requests())
     }
@@ -144,13 +151,13 @@ mod tests {
         let stretch = |latency, failure, count| Tally {
             latencies: vec![latency],
             bodies: vec![1],
-            failures: BTreeMap::from([(failure, count)]),
+            failures: BTreeMap::from([((failure, count > 4), count)]),
             ..Tally::default()
         };
         let mut sum = stretch(1_000_000, Failure::Reset, 2);
         sum.add(stretch(3_000_000, Failure::Reset, 1));
         sum.add(stretch(2_000_000, Failure::Refused, 5));
-        assert_eq!(sum.failed_in_words(), "8 of 11 (5 refused, 3 reset)");
+        assert_eq!(sum.failed_in_words(), "8 of 11 (5 refused on kept connections, 3 reset)");
         assert_eq!((sum.bodies[0], sum.percentile(0.5), sum.percentile(1.0)), (3, 2.0, 3.0));
         assert_eq!(Tally::default().failed_in_words(), "0 of 0");
     }

@@ -297,7 +297,7 @@ impl<'a> Traffic<'a> {
                 self.tally.bodies[body] += 1;
             }
             Err((failure, text)) => {
-                *self.tally.failures.entry(failure).or_default() += 1;
+                self.tally.fail(failure, kind == KEPT);
                 self.tally.example = self.tally.example.take().or(text);
             }
         }
@@ -307,19 +307,15 @@ impl<'a> Traffic<'a> {
     /// Requests that have waited too long fail, also those that were never sent.
     fn give_up(&mut self, now: u64) {
         let late = |due: u64| now.saturating_sub(due) > nanoseconds(self.target.patience);
-        let mut timed_out = 0;
         for kind in [NEW, KEPT] {
             while self.waiting[kind].front().is_some_and(|due| late(*due)) {
                 self.waiting[kind].pop_front();
                 self.arrivals.through(kind, false, now);
-                timed_out += 1;
+                self.tally.fail(Failure::Timeout, kind == KEPT);
             }
         }
         let slots: Vec<usize> =
             (0..self.slots.len()).filter(|index| self.slots[*index].due.is_some_and(late)).collect();
-        if timed_out > 0 {
-            *self.tally.failures.entry(Failure::Timeout).or_default() += timed_out;
-        }
         for index in slots {
             self.end(index, Err((Failure::Timeout, None)));
         }

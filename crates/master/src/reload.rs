@@ -9,7 +9,9 @@
 //!
 //! php-fpm checks nothing before and is gone if the new configuration is wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod choice;
+
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -18,16 +20,16 @@ use config::{Config, Diagnostic, Level};
 use plan::{Event, Next, PoolId};
 use sys::{process, users};
 
-use crate::load::{self, Read, error};
+use crate::load::{self, Read};
 use crate::log::{Log, printable};
 use crate::open::{Opening, open_pools};
 use crate::pid_file::PidFile;
-use crate::pool::shown_name;
 use crate::reexec::announcement;
 use crate::settings::{pool_settings, settings};
 use crate::start::{find_parts, limit_master};
 use crate::supervisor::Supervisor;
 use crate::{examine, socket};
+use choice::{Choice, choose, merged};
 
 /// What the log says after the errors.
 const GIVEN_UP: &str = "reload is given up; everything goes on with the configuration it has";
@@ -71,54 +73,6 @@ pub(crate) struct Reload {
     choice: Choice,
     /// What the log said of it that is an error.
     errors: Vec<String>,
-}
-
-/// Which pools a reload renews.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Choice {
-    /// By their place in the configuration, with the number of the generation they replace.
-    renewed: Vec<(usize, Option<PoolId>)>,
-    removed: Vec<PoolId>,
-    kept: Vec<PoolId>,
-}
-
-/// `now`: the pools that serve. `same` tells whether a pool of the configuration is what serves under its name.
-fn choose(
-    ask: &Ask,
-    config: &Config,
-    now: &BTreeMap<Vec<u8>, PoolId>,
-    same: impl Fn(usize, PoolId) -> bool,
-) -> Result<Choice, Diagnostic> {
-    let names: Vec<&[u8]> = config.pools.iter().map(|pool| pool.name.as_slice()).collect();
-    let unknown = |name: &&Vec<u8>| !names.contains(&name.as_slice()) && !now.contains_key(name.as_slice());
-    if let Some(name) = ask.pools.iter().find(unknown) {
-        return Err(error(format!("there is no pool '{}'", shown_name(name))));
-    }
-    let covered = |name: &[u8]| ask.pools.is_empty() || ask.pools.iter().any(|asked| asked == name);
-    let replaced = |index: usize| now.get(names[index]).copied();
-    let mut renewed: Vec<bool> = (0..names.len())
-        .map(|index| {
-            let unchanged = || replaced(index).is_some_and(|id| same(index, id));
-            covered(names[index]) && !(ask.only_changed && unchanged())
-        })
-        .collect();
-    // A status page shows the scoreboard of its own pool's generation.
-    for (index, pool) in config.pools.iter().enumerate() {
-        if let Some(shown) = pool.status_of {
-            let both = renewed[index] || renewed[shown];
-            (renewed[index], renewed[shown]) = (both, both);
-        }
-    }
-    let gone = |name: &[u8]| covered(name) && !names.contains(&name);
-    let kept = |index: &usize| !renewed[*index];
-    Ok(Choice {
-        renewed: (0..names.len())
-            .filter(|index| renewed[*index])
-            .map(|index| (index, replaced(index)))
-            .collect(),
-        removed: now.iter().filter(|(name, _)| gone(name)).map(|(_, id)| *id).collect(),
-        kept: (0..names.len()).filter(kept).filter_map(replaced).collect(),
-    })
 }
 
 impl Supervisor {
@@ -436,12 +390,4 @@ impl Supervisor {
     pub(crate) fn unwatch(&mut self, pool: PoolId) {
         self.poller.forget(&self.pools[pool].socket.fd);
     }
-}
-
-/// One reload for all who have asked meanwhile.
-fn merged(asks: Vec<Ask>) -> Ask {
-    let only_changed = !asks.is_empty() && asks.iter().all(|ask| ask.only_changed);
-    let all = asks.is_empty() || asks.iter().any(|ask| ask.pools.is_empty());
-    let pools = if all { Vec::new() } else { asks.into_iter().flat_map(|ask| ask.pools).collect() };
-    Ask { pools, only_changed }
 }
