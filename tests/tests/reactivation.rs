@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use cornac_tests::binary::same_on_both_sides;
 use cornac_tests::run::until_exit;
-use cornac_tests::{Request, Server, Setup, Side, Signal, wait};
+use cornac_tests::{Client, Request, Server, Setup, Side, Signal, wait};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 const ROUNDS: u32 = 5;
@@ -255,6 +255,33 @@ fn a_long_request_keeps_it() {
         assert_eq!(waiting.join().expect("client"), Ok(true));
         assert_eq!(server.wait_exit(), 0);
     });
+}
+
+/// nginx keeps connections for a minute by default; one that is closed while it sends a request on it costs that request.
+#[test]
+fn an_idle_kept_connection_keeps_it() {
+    if same_on_both_sides() {
+        return;
+    }
+    let holder = Holder::new(false, false);
+    let Address::Unix(path) = &holder.address else { unreachable!("it is a unix socket") };
+    let mut web_server = Client::unix(path);
+    let script = holder.folder.path().join("x.php").display().to_string();
+    let params = [("SCRIPT_FILENAME", script.as_str()), ("REQUEST_METHOD", "GET"), ("SCRIPT_NAME", "/x.php")];
+    let request =
+        params.iter().fold(Request::empty().keep(), |request, (name, value)| request.param(name, value));
+    web_server.write(&request.encode()).expect("sent");
+    let server = holder.start(&holder.setup().global("idle_exit = 1"));
+    assert_eq!(web_server.read_reply().body(), "served");
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(web_server.send(&request).body(), "served");
+    // Parked: its worker is wanted by somebody else.
+    assert_eq!(holder.ask(), Ok(true));
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(web_server.send(&request).body(), "served");
+    assert!(!server.log().contains("nobody has used"), "{}", server.log());
+    drop(web_server);
+    assert_eq!(server.wait_exit(), 0);
 }
 
 /// Who would start it again?

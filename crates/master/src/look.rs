@@ -41,11 +41,13 @@ impl Supervisor {
         let mut survey = Survey::default();
         for (id, pool) in self.pools.iter() {
             survey.requests = survey.requests.wrapping_add(pool.board.header().accepted.load(Relaxed));
-            survey.queued |= listener::is_awaited(&*pool.socket.fd);
+            let calls = &pool.board.header().calls;
+            survey.queued |= listener::is_awaited(&*pool.socket.fd) || calls.has_ready();
+            survey.occupied = survey.occupied.saturating_add(calls.parked());
             for (slot, _) in self.plan.workers(id) {
                 let place = pool.board.slots().get(slot as usize);
                 let idle = place.is_none_or(|place| matches!(place.stage(), Stage::Accepting | Stage::Empty));
-                survey.occupied += u32::from(!idle);
+                survey.occupied = survey.occupied.saturating_add(u32::from(!idle));
             }
         }
         self.events.push_back(Event::Surveyed(survey));

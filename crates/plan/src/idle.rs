@@ -29,9 +29,9 @@ const LEAVING_STEP: Duration = Duration::from_millis(20);
 pub struct Survey {
     /// Requests so far.
     pub requests: u64,
-    /// Workers, or connections without one, that are not waiting for a new connection; an idle kept connection counts.
+    /// Workers that do not wait for a new connection, and kept connections that have no worker.
     pub occupied: u32,
-    /// A connection waits on a listening socket.
+    /// A connection waits on a listening socket, or a request on a kept connection.
     pub queued: bool,
 }
 
@@ -86,7 +86,11 @@ impl Plan {
             Phase::Normal => self.weigh(survey, now),
             Phase::Leaving { .. } if survey.queued => self.come_back(now),
             Phase::Leaving { .. } if self.pools.values().all(|pool| pool.is_empty()) => {
-                self.stop(stop::Kind::Finishing, now);
+                match survey.occupied {
+                    0 => self.stop(stop::Kind::Finishing, now),
+                    // A kept connection that a worker has left behind.
+                    _ => self.come_back(now),
+                }
             }
             _ => {}
         }

@@ -87,6 +87,11 @@ fn somebody_who_comes_at_the_last_moment_is_served() {
     s.check(10_005, seen(queued), &[on, "fork 0.0"]);
     s.check(10_006, Event::Forked { pool: 0, slot: 0, pid: 101 }, &["DEBUG [pool a] child 101 started"]);
     assert_eq!(wait(&mut s, 12, 20, EMPTY), [""; 0]);
+    // Not by a new connection: the last worker has left a kept one behind.
+    let mut s = resting();
+    wait(&mut s, 1, 10, EMPTY);
+    s.at(10_005, gone());
+    s.check(10_005, seen(Survey { occupied: 1, ..EMPTY }), &[on, "fork 0.0"]);
 }
 
 #[test]
