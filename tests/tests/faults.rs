@@ -1,6 +1,8 @@
 //! Faults under load: something of the server is killed, stopped, starved or lied to while clients send requests
 //! without pause. Every request is counted. What php-fpm loses with the same fault stands beside it, printed.
 
+#[path = "faults/disk.rs"]
+mod disk;
 #[path = "faults/master.rs"]
 mod master;
 #[path = "faults/servers.rs"]

@@ -13,6 +13,7 @@ use config::{Diagnostic, Level};
 use jiff::Zoned;
 use sys::syslog::Syslog;
 
+use crate::log_file::{Lines, Written};
 use crate::{load, log_file};
 
 /// php-fpm formats a line in this many bytes, and only what does not fit there is cut to `log_limit`.
@@ -22,7 +23,7 @@ const BUFFER: usize = 2048;
 #[derive(Debug)]
 enum Target {
     None,
-    File { file: File, path: PathBuf },
+    File { lines: Lines, path: PathBuf },
     Syslog(Syslog),
 }
 
@@ -65,7 +66,7 @@ impl Log {
     }
 
     pub(crate) fn use_file(&mut self, file: File, path: &Path) {
-        self.target = Target::File { file, path: path.to_path_buf() };
+        self.target = Target::File { lines: Lines::new(file), path: path.to_path_buf() };
     }
 
     pub(crate) fn use_syslog(&mut self, syslog: Syslog) {
@@ -109,7 +110,7 @@ impl Log {
     pub(crate) fn tie_stderr(&self) -> io::Result<()> {
         match &self.target {
             _ if self.to_stderr || !self.announced => Ok(()),
-            Target::File { file, .. } => sys::stdio::redirect_stderr(file),
+            Target::File { lines, .. } => sys::stdio::redirect_stderr(lines.file()),
             Target::Syslog(_) => sys::stdio::redirect_stderr(File::options().write(true).open("/dev/null")?),
             Target::None => Ok(()),
         }
@@ -117,8 +118,9 @@ impl Log {
 
     /// Opens the log file again under its name, after somebody has moved it away.
     pub(crate) fn reopen(&mut self) -> Result<(), Diagnostic> {
-        let Target::File { file, path } = &mut self.target else { return Ok(()) };
-        *file = log_file::open(path).map_err(|error| load::error(cannot_open(path, &error)))?;
+        let Target::File { lines, path } = &mut self.target else { return Ok(()) };
+        let opened = log_file::open(path).map_err(|error| load::error(cannot_open(path, &error)))?;
+        *lines = Lines::new(opened);
         Ok(())
     }
 
@@ -177,11 +179,30 @@ impl Log {
 
     fn put_to_target(&mut self, level: Level, line: &[u8]) {
         match &mut self.target {
-            // A full disk is no reason to stop serving, and there is nowhere to say so.
-            Target::File { file, .. } => drop(file.write_all(line)),
+            Target::File { .. } => self.put_to_file(line),
             Target::Syslog(syslog) => syslog.write(priority(level), line.strip_suffix(b"\n").unwrap_or(line)),
             Target::None => {}
         }
+    }
+
+    /// A full disk is no reason to stop serving. Whoever reads what we were started with as stderr is told once; the log
+    /// itself says what it lacks when there is room again.
+    fn put_to_file(&mut self, line: &[u8]) {
+        let head = self.is_behind().then(|| self.head(Level::Warning, "")).unwrap_or_default();
+        let Target::File { lines, path } = &mut self.target else { return };
+        let tell = |count: usize, cause: &str| {
+            format!("{head}{count} line(s) of this log could not be written: {cause}\n").into_bytes()
+        };
+        let Written::LostFirst(cause) = lines.write(line, tell) else { return };
+        let text = format!("the error log {} cannot be written: {cause}\n", path.display());
+        if let Some(stderr) = &self.stderr {
+            let line = [self.head(Level::Error, "").as_bytes(), text.as_bytes()].concat();
+            let _ = stderr.try_clone().map(File::from).and_then(|mut stderr| stderr.write_all(&line));
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        matches!(&self.target, Target::File { lines, .. } if lines.is_behind())
     }
 
     /// The system log adds time and process itself; what stderr gets of such a line lacks them too.
@@ -249,7 +270,7 @@ impl Log {
 
     fn put_captured(&mut self, line: &[u8]) {
         match &mut self.target {
-            Target::File { file, .. } if !self.to_stderr => drop(file.write_all(line)),
+            Target::File { .. } if !self.to_stderr => self.put_to_file(line),
             Target::Syslog(syslog) if !self.to_stderr => {
                 syslog.write(priority(Level::Warning), line.strip_suffix(b"\n").unwrap_or(line));
             }

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use config::errno_text;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
@@ -45,6 +46,82 @@ pub(crate) fn append(path: &Path, entry: &[u8]) -> io::Result<()> {
         Ok(mut file) => drop(file.write_all(entry)),
         Err(_) if is_stderr(path) => drop(io::stderr().write_all(entry)),
         Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// A log that may lie on a full disk. A line that does not fit is lost, and the next one that does begins a line.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    file: File,
+    lost: Option<Lost>,
+}
+
+/// Lines that could not be written.
+#[derive(Debug)]
+struct Lost {
+    lines: usize,
+    /// The begin of one has been written.
+    torn: bool,
+    cause: io::Error,
+}
+
+/// What became of a line.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    Yes,
+    /// It is the first that is lost, for this reason.
+    LostFirst(String),
+    Lost,
+}
+
+impl Lines {
+    pub(crate) fn new(file: File) -> Lines {
+        Lines { file, lost: None }
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Lines have been lost and it has not been said.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Writes a line, and before it, where others were lost, what `tell` makes of their number and the reason.
+    pub(crate) fn write(&mut self, line: &[u8], tell: impl Fn(usize, &str) -> Vec<u8>) -> Written {
+        if let Some(lost) = &mut self.lost {
+            let told = tell(lost.lines, &errno_text(&lost.cause));
+            let text = [if lost.torn { b"\n".as_slice() } else { b"" }, &told].concat();
+            if let Err((torn, cause)) = write_all(&self.file, &text) {
+                lost.torn |= torn;
+                (lost.lines, lost.cause) = (lost.lines + 1, cause);
+                return Written::Lost;
+            }
+            self.lost = None;
+        }
+        match write_all(&self.file, line) {
+            Ok(()) => Written::Yes,
+            Err((torn, cause)) => {
+                let reason = errno_text(&cause);
+                self.lost = Some(Lost { lines: 1, torn, cause });
+                Written::LostFirst(reason)
+            }
+        }
+    }
+}
+
+/// An error comes with whether a part has been written.
+fn write_all(mut file: &File, bytes: &[u8]) -> Result<(), (bool, io::Error)> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match file.write(rest) {
+            Ok(0) => return Err((rest.len() < bytes.len(), io::ErrorKind::WriteZero.into())),
+            Ok(count) => rest = &rest[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err((rest.len() < bytes.len(), error)),
+        }
     }
     Ok(())
 }
@@ -88,6 +165,25 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"three\n");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert!(append(&folder.path().join("no/where"), b"x").is_err());
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_took_are_counted() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut lines = Lines::new(full);
+        let tell = |count: usize, reason: &str| format!("{count} lost: {reason}\n").into_bytes();
+        let reason = "No space left on device (28)";
+        assert_eq!(lines.write(b"one\n", tell), Written::LostFirst(reason.to_owned()));
+        assert_eq!(lines.write(b"two\n", tell), Written::Lost);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, "tor").unwrap();
+        lines.file = open(&path).unwrap();
+        lines.lost.as_mut().unwrap().torn = true;
+        assert_eq!(lines.write(b"three\n", tell), Written::Yes);
+        assert_eq!(lines.write(b"four\n", tell), Written::Yes);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, format!("tor\n2 lost: {reason}\nthree\nfour\n"));
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(super) struct AccessLog {
     received: u64,
     texts: Texts,
     content_length: u64,
+    /// The begin of a line has been written and its end has not: the disk is full.
+    torn: bool,
     /// A line tells CPU time: what was used up to the last one, by user and system.
     cpu: Option<(u64, u64)>,
 }
@@ -70,6 +72,7 @@ impl AccessLog {
             received: 0,
             texts: Texts::default(),
             content_length: 0,
+            torn: false,
             cpu: shows_cpu.then(cpu_times),
         })
     }
@@ -132,15 +135,31 @@ impl AccessLog {
             return;
         }
         if let Some(line) = self.line.write(&self.format, &request, ended) {
-            // SAFETY: the descriptor is the log's, and the line that many bytes. In one call, so that lines of
-            // several workers do not mix; a full disk is no reason to fail a request.
-            unsafe { libc::write(self.fd, line.as_ptr().cast(), line.len()) };
+            self.torn = write(self.fd, self.torn, line);
         }
         if self.line.is_cut() {
             let text =
                 format!("the log buffer is full ({LIMIT}). The access log request has been truncated.");
             log::write(Level::Notice, text.as_bytes());
         }
+    }
+}
+
+/// In one call, so that lines of several workers do not mix; a full disk is no reason to fail a request. True if only a
+/// part has been written: the next line ends that one.
+fn write(fd: RawFd, torn: bool, line: &[u8]) -> bool {
+    let gap: &[u8] = if torn { b"\n" } else { b"" };
+    let parts =
+        [gap, line].map(|part| libc::iovec { iov_base: part.as_ptr() as *mut _, iov_len: part.len() });
+    let written = match torn {
+        // SAFETY: the descriptor is the log's, and the line that many bytes.
+        false => unsafe { libc::write(fd, line.as_ptr().cast(), line.len()) },
+        // SAFETY: as above; the parts are only read.
+        true => unsafe { libc::writev(fd, parts.as_ptr(), 2) },
+    };
+    match usize::try_from(written) {
+        Ok(written) => written < gap.len() + line.len() && (torn || written > 0),
+        Err(_) => torn,
     }
 }
 
