@@ -3,6 +3,8 @@
 
 #[path = "faults/disk.rs"]
 mod disk;
+#[path = "faults/limits.rs"]
+mod limits;
 #[path = "faults/master.rs"]
 mod master;
 #[path = "faults/servers.rs"]

@@ -1,5 +1,6 @@
 //! A pool as the master holds it: what its fork server needs, and what runs of it now.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::PipeReader;
@@ -67,9 +68,11 @@ pub(crate) struct Pool {
 pub(crate) struct Worker {
     /// 0 until its birth is reported.
     pub(crate) pid: u32,
-    /// `None` where the process could not be identified as a child of its fork server, or of ours; then it gets
-    /// no signals.
-    handle: Option<Handle>,
+    /// Its fork server, or we.
+    parent: u32,
+    /// Empty where the process could not be identified as a child of its parent; then it gets no signals. That no
+    /// descriptor was left may be over by the next attempt.
+    handle: OnceCell<Handle>,
     pub(crate) capture: Option<Capture>,
     /// Where its backtraces are: the addresses are its own fork server's.
     pub(crate) layout: Layout,
@@ -93,7 +96,7 @@ impl Pool {
     pub(crate) fn expect(&mut self, slot: u32, output: Option<(PipeReader, PipeReader)>) {
         let capture = output.map(|(stdout, stderr)| Capture::new(self.style(), Some(stdout), stderr));
         let layout = self.tracing.layout.clone();
-        self.workers.insert(slot, Worker { pid: 0, handle: None, capture, layout });
+        self.workers.insert(slot, Worker { pid: 0, parent: 0, handle: OnceCell::new(), capture, layout });
     }
 
     /// Signals a worker. SIGQUIT means to ask it: it arrives as a signal only where the worker waits, and interrupts no
@@ -110,24 +113,33 @@ impl Pool {
 impl Worker {
     /// Its process id is known now. `parent` is who must have forked it.
     pub(crate) fn identify(&mut self, pid: u32, parent: u32) {
-        self.pid = pid;
-        self.handle = Handle::open_child_of(pid, parent).ok();
+        (self.pid, self.parent, self.handle) = (pid, parent, OnceCell::new());
+        self.handle();
+    }
+
+    fn handle(&self) -> Option<&Handle> {
+        if self.handle.get().is_none()
+            && let Ok(handle) = Handle::open_child_of(self.pid, self.parent)
+        {
+            let _ = self.handle.set(handle);
+        }
+        self.handle.get()
     }
 
     /// Sends a signal, if we are sure whom it would reach.
     pub(crate) fn signal(&self, signal: i32) {
-        if let Some(handle) = &self.handle {
+        if let Some(handle) = self.handle() {
             let _ = handle.signal(signal);
         }
     }
 
     /// Its process id still means it, even if it has just ended.
     pub(crate) fn is_there(&self) -> bool {
-        self.handle.as_ref().is_some_and(|handle| handle.signal(0).is_ok())
+        self.handle().is_some_and(|handle| handle.signal(0).is_ok())
     }
 
     /// It is the process it was said to be.
     pub(crate) fn is_identified(&self) -> bool {
-        self.handle.is_some()
+        self.handle().is_some()
     }
 }

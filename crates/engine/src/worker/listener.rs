@@ -1,6 +1,7 @@
 //! The pool's listening socket, which all its workers accept on: the kernel wakes one of them for each
 //! connection. Peers outside `listen.allowed_clients` are dropped at once.
 
+use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -25,6 +26,8 @@ pub(super) struct Listener {
     /// Peers have addresses that somebody wants to know.
     asks_address: bool,
     allowed: Option<Vec<IpAddr>>,
+    /// The machine lacks something, and that has been said.
+    complained: Cell<bool>,
 }
 
 /// What `accept` brought.
@@ -35,6 +38,8 @@ pub(super) enum Accepted {
     Dropped,
     /// This worker has been asked to end.
     Over,
+    /// This worker has no descriptor left: its scripts keep what they open.
+    Exhausted,
     /// Nobody can accept on this socket any more.
     Broken,
 }
@@ -51,7 +56,7 @@ impl Listener {
             log::write(Level::Error, b"There are no allowed addresses");
         }
         let asks_address = spec.tcp && (allowed.is_some() || shows_peer);
-        Listener { fd, asks_address, allowed }
+        Listener { fd, asks_address, allowed, complained: Cell::new(false) }
     }
 
     /// Waits for the next connection.
@@ -67,6 +72,7 @@ impl Listener {
         if fd < 0 {
             return self.accept_failed(Errno::last());
         }
+        self.complained.set(false);
         // SAFETY: the kernel just created the descriptor for us.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
         // SAFETY: all zero bytes are an address too, of no family; the kernel has filled it in if it was asked.
@@ -107,8 +113,15 @@ impl Listener {
                 log::write(Level::Error, format!("accept() failed: {}", errno.desc()).as_bytes());
                 Accepted::Broken
             }
-            _ => {
+            // Only this process lacks them: the connection waits for another one.
+            Errno::EMFILE => {
                 log::write(Level::Error, format!("accept() failed: {}", errno.desc()).as_bytes());
+                Accepted::Exhausted
+            }
+            _ => {
+                if !self.complained.replace(true) {
+                    log::write(Level::Error, format!("accept() failed: {}", errno.desc()).as_bytes());
+                }
                 let _ = poll_raw([-1], PollFlags::empty(), PollTimeout::from(100_u8));
                 Accepted::Dropped
             }

@@ -181,6 +181,9 @@ fn serve(exchange: &mut Exchange, listener: &Listener) -> i32 {
                 Accepted::Over => return 0,
                 // No clean end: the next worker will fare no better, and is not to follow at once.
                 Accepted::Broken => return EXIT_SOFTWARE,
+                // A successor has its descriptors free, unless there never were enough.
+                Accepted::Exhausted if exchange.served > 0 => return 0,
+                Accepted::Exhausted => return EXIT_SOFTWARE,
             }
         }
         exchange.place.occupy();
