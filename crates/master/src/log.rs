@@ -188,7 +188,7 @@ impl Log {
     /// A full disk is no reason to stop serving. Whoever reads what we were started with as stderr is told once; the log
     /// itself says what it lacks when there is room again.
     fn put_to_file(&mut self, line: &[u8]) {
-        let head = self.is_behind().then(|| self.head(Level::Warning, "")).unwrap_or_default();
+        let head = if self.is_behind() { self.head(Level::Warning, "") } else { String::new() };
         let Target::File { lines, path } = &mut self.target else { return };
         let tell = |count: usize, cause: &str| {
             format!("{head}{count} line(s) of this log could not be written: {cause}\n").into_bytes()
