@@ -2,6 +2,7 @@
 //! systemd. php-fpm has nothing like it.
 
 use std::io::IoSliceMut;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -150,6 +151,31 @@ fn a_restart_loses_nobody() {
         server.stop();
         assert!(socket.exists() && manager.store.len() == 1);
     }
+}
+
+#[test]
+fn over_tcp_too() {
+    if same_on_both_sides() {
+        return;
+    }
+    let mut manager = Manager::new();
+    let probe = TcpListener::bind("127.0.0.1:0").expect("free port");
+    let address = probe.local_addr().expect("own socket");
+    drop(probe);
+    let setup = |manager: &Manager| manager.setup(&[]).www(&format!("listen = {address}"));
+    let request = |server: &Server| {
+        Client::tcp(address).expect("somebody listens").send(&Request::get(server, "/x.php")).body()
+    };
+    let server = Server::start(Side::Subject, &setup(&manager).script("x.php", "<?php echo 'served';"));
+    manager.hear_until(|manager, _| manager.store.len() == 1);
+    assert_eq!(manager.store[0].0, format!("cornac-127.0.0.1%3A{}", address.port()));
+    assert_eq!(request(&server), "served");
+    server.stop_with(Signal::SIGQUIT);
+    let waiting = TcpStream::connect(address).expect("systemd keeps it");
+    let server = Server::start(Side::Subject, &setup(&manager).script("x.php", "<?php echo 'served';"));
+    assert_eq!(request(&server), "served");
+    drop(waiting);
+    server.stop();
 }
 
 #[test]
