@@ -182,12 +182,12 @@ fn run(bench: &Bench, end: End, case: Case, rounds: usize) -> Result<Option<Run>
         kept: 0,
         patience: bench.patience,
     };
-    let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let shared = Shared::default();
     let mut outcome = Run { wanted: rounds, ..Run::default() };
     std::thread::scope(|scope| {
-        let client = scope.spawn(|| client(&target, end, &stop, &answered));
-        let driven = holder.drive(&mut master, end, &answered, &mut outcome);
-        stop.store(true, Ordering::Relaxed);
+        let client = scope.spawn(|| client(&target, end, &shared));
+        let driven = holder.drive(&mut master, end, &shared, &mut outcome);
+        shared.stop.store(true, Ordering::Relaxed);
         // The last requests need somebody to answer them.
         let served = driven.and_then(|()| holder.serve_the_rest(&mut master, || client.is_finished()));
         outcome.tally = client.join().map_err(|_| "the client panicked".to_owned())??;
@@ -196,20 +196,48 @@ fn run(bench: &Bench, end: End, case: Case, rounds: usize) -> Result<Option<Run>
     Ok(Some(outcome))
 }
 
-/// Sends one request after the other, each on a connection of its own; in bursts with pauses where the service is to
-/// become idle.
-fn client(target: &Target, end: End, stop: &AtomicBool, answered: &AtomicU64) -> Result<Tally, String> {
+/// What client and holder know of each other.
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    /// Right answers so far.
+    answered: AtomicU64,
+    /// How often the service has ended.
+    ended: AtomicU64,
+}
+
+/// So long before the moment at which an idle service is expected to leave a client may come.
+const NEAR: Duration = Duration::from_millis(10);
+
+/// Sends one request after the other, each on a connection of its own.
+fn client(target: &Target, end: End, shared: &Shared) -> Result<Tally, String> {
     let mut traffic = Traffic::new(target)?;
+    let stretch = |length| Stretch {
+        stop: Some(&shared.stop),
+        progress: Some(&shared.answered),
+        ..Stretch::plain(Pace::Closed(1), length)
+    };
+    if end.signal.is_some() {
+        return traffic.run(&stretch(Duration::from_secs(600)));
+    }
+    // A service that is to become idle has a client that pauses. It comes back in turns around the moment at which the
+    // service leaves, and when it has left.
     let mut sum = Tally::default();
-    while !stop.load(Ordering::Relaxed) {
-        let length = Duration::from_millis(if end.signal.is_some() { 60_000 } else { 20 });
-        let stretch =
-            Stretch { stop: Some(stop), progress: Some(answered), ..Stretch::plain(Pace::Closed(1), length) };
-        sum.add(traffic.run(&stretch)?);
-        if end.signal.is_none() {
-            // Around the moment at which the service leaves: before it, in the middle of it, after it.
-            let turn = answered.load(Ordering::Relaxed) % 40;
-            std::thread::sleep(Duration::from_millis(980 + turn));
+    let mut leaves_after = None;
+    for turn in 0_u64.. {
+        sum.add(traffic.run(&stretch(Duration::from_millis(20)))?);
+        let (seen, began) = (shared.ended.load(Ordering::Relaxed), Instant::now());
+        let jitter = Duration::from_millis(turn * 7 % 20);
+        let near = leaves_after.filter(|_| turn % 2 == 0).map(|delay: Duration| delay + jitter - NEAR);
+        let gone = || shared.ended.load(Ordering::Relaxed) > seen;
+        while !gone() && near.is_none_or(|near| began.elapsed() < near) {
+            if shared.stop.load(Ordering::Relaxed) {
+                return Ok(sum);
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        if gone() && near.is_none() {
+            leaves_after = Some(began.elapsed().max(NEAR));
         }
     }
     Ok(sum)
@@ -226,22 +254,16 @@ struct Holder<'a> {
 const NOBODY: Duration = Duration::from_secs(2);
 
 impl Holder<'_> {
-    fn drive(
-        &self,
-        master: &mut Master,
-        end: End,
-        answered: &AtomicU64,
-        run: &mut Run,
-    ) -> Result<(), String> {
+    fn drive(&self, master: &mut Master, end: End, shared: &Shared, run: &mut Run) -> Result<(), String> {
         for round in 0..run.wanted {
             if !self.somebody_connects(NOBODY)? {
                 run.over = Some("then nobody could connect any more");
                 return Ok(());
             }
-            let before = answered.load(Ordering::Relaxed);
+            let answered = || shared.answered.load(Ordering::Relaxed);
+            let before = answered();
             self.start(master)?;
-            let is_served =
-                |master: &mut Master| answered.load(Ordering::Relaxed) > before || master.ended().is_some();
+            let is_served = |master: &mut Master| answered() > before || master.ended().is_some();
             if !master.wait(Duration::from_secs(5), is_served) || master.ended().is_some() {
                 run.over = Some("then it did not serve");
                 master.signal(Signal::SIGKILL);
@@ -259,6 +281,7 @@ impl Holder<'_> {
                 master.signal(Signal::SIGKILL);
                 master.wait(limit, |master| master.ended().is_some());
             }
+            shared.ended.fetch_add(1, Ordering::Relaxed);
             run.leftovers += usize::from(Master::end_leftovers(&processes) > 0);
             run.rounds += 1;
         }
