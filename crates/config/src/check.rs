@@ -1,6 +1,7 @@
 //! The checks after reading, in php-fpm's order: the global section, the error log, every pool, the access logs.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use crate::log::{Fatal, Log, errno_suffix};
 use crate::model::{bytes_path, path_bytes};
@@ -10,6 +11,8 @@ use crate::{Config, Diagnostic, ErrorLog, Global, Host, Level, LogKind, Options,
 
 /// Shortest `log_limit`.
 const MIN_LOG_LIMIT: i32 = 512;
+/// Longest path of a unix socket in bytes.
+const LONGEST_SOCKET: usize = 107;
 /// Default of `systemd_interval`, milliseconds.
 const SYSTEMD_INTERVAL: i32 = 10_000;
 
@@ -31,6 +34,7 @@ pub(crate) fn check(
 fn check_global(global: &mut Global, options: &Options, host: &dyn Host, log: &mut Log) -> Result<(), Fatal> {
     let bases = Bases::of_state(options);
     resolve(&mut global.pid, None, &bases);
+    settle_control_socket(global, options);
     global.daemonize = options.daemonize.unwrap_or(global.daemonize);
     log.threshold = global.log_level.unwrap_or(log.threshold);
     let places = &global.places;
@@ -57,12 +61,42 @@ fn check_global(global: &mut Global, options: &Options, host: &dyn Host, log: &m
         b"log/php-fpm.log".to_vec()
     };
     systemd(global, host, log);
+    check_control_socket(global, log)?;
     global.error_log = bytes_path(&if error_log.eq_ignore_ascii_case(b"syslog") {
         error_log
     } else {
         absolute(error_log, None, &bases)
     });
     Ok(())
+}
+
+/// What is not given follows the pid file. Also for a configuration that cannot be used: commands look for the master
+/// that runs.
+pub(crate) fn settle_control_socket(global: &mut Global, options: &Options) {
+    let bases = Bases::of_state(options);
+    let is_none = |path: &PathBuf| matches!(path_bytes(path), b"" | b"none");
+    if global.places.contains_key("control.socket") {
+        global.control_socket = global.control_socket.take().filter(|path| !is_none(path));
+        resolve(&mut global.control_socket, None, &bases);
+        return;
+    }
+    // `pid =` is none, and php-fpm makes the prefix's folder of it.
+    let is_file = |path: &PathBuf| !matches!(path_bytes(path), [] | [.., b'/']);
+    let mut pid = global.pid.clone().filter(is_file);
+    resolve(&mut pid, None, &bases);
+    global.control_socket = pid.map(|path| bytes_path(&[path_bytes(&path), b".control"].concat()));
+}
+
+fn check_control_socket(global: &Global, log: &mut Log) -> Result<(), Fatal> {
+    let Some(place) = global.places.get("control.socket") else { return Ok(()) };
+    let Some(path) = global.control_path().map(path_bytes) else { return Ok(()) };
+    if path.len() <= LONGEST_SOCKET {
+        return Ok(());
+    }
+    let lengths = format!("' is too long: found length: {}, maximal length: {LONGEST_SOCKET}", path.len());
+    let text = [b"control.socket '".as_slice(), path, lengths.as_bytes()];
+    let hint = "name a shorter path, or 'none' for no control socket";
+    Err(log.fatal(Level::Error, &text, Some(place), hint))
 }
 
 /// Half the watchdog's time goes before the configured interval.

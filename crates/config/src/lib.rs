@@ -68,6 +68,7 @@ pub fn load(path: &Path, options: &Options, host: &dyn Host) -> Loaded {
     let mut reader = Reader::new(options, host);
     let outcome = steps(path, options, host, &mut reader);
     if outcome.is_err() {
+        check::settle_control_socket(&mut reader.config.global, options);
         reader.log.line(Level::Error, &[b"FPM initialization failed"]);
     }
     let global = reader.config.global.clone();

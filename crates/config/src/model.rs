@@ -130,6 +130,8 @@ pub struct Global {
     pub systemd_watchdog: bool,
     /// cornac: the PHP executable hosting the pools; `None` = the first one found.
     pub php_binary: Option<PathBuf>,
+    /// cornac: absolute path of the socket that commands come by; an empty path means none, as `None` does.
+    pub control_socket: Option<PathBuf>,
     /// Where each directive was given (the last time), by its name in the table.
     pub places: Places,
 }
@@ -158,12 +160,18 @@ impl Default for Global {
             systemd_interval: 10_000,
             systemd_watchdog: false,
             php_binary: None,
+            control_socket: None,
             places: Places::default(),
         }
     }
 }
 
 impl Global {
+    /// The socket that commands come by, if there shall be one.
+    pub fn control_path(&self) -> Option<&Path> {
+        self.control_socket.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
+
     /// File or system log.
     pub fn error_log_target(&self) -> ErrorLog {
         if self.error_log.as_os_str().as_bytes().eq_ignore_ascii_case(b"syslog") {

@@ -2,6 +2,7 @@
 //! (`own`). It only reads arguments and says what the master or PHP shall do.
 #![forbid(unsafe_code)]
 
+mod ask;
 mod docs;
 mod fpm;
 mod own;

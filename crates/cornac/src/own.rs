@@ -2,13 +2,16 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use master::control::protocol::Request;
 use master::{Invocation, exit_code};
 
 use crate::docs::{self, Page};
-use crate::{base_options, fpm};
+use crate::{ask, base_options, fpm};
 
 /// FastCGI process manager for PHP, in php-fpm's place.
 #[derive(Debug, Parser)]
@@ -24,6 +27,8 @@ enum Command {
     Run(Run),
     /// Say whether a configuration can be started from: all that `-t` tests, and PHP, sockets and names.
     Check(Check),
+    /// Have the running master go on with the configuration as it is now, for these pools or for all.
+    Reload(Reload),
     /// Print a page of the documentation.
     #[command(hide = true)]
     Docs {
@@ -67,6 +72,50 @@ struct Check {
 }
 
 #[derive(Debug, Args)]
+struct Reload {
+    /// Only these pools; the global settings stay as they are.
+    #[arg(value_name = "POOL")]
+    pools: Vec<OsString>,
+    /// Leave pools alone that would be the same afterwards: configuration, php.ini and its folder, socket file.
+    #[arg(long)]
+    changed: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// How to find the master, and how long to wait for it.
+#[derive(Debug, Args)]
+struct Reach {
+    /// Say how it ended: status 0 when it is done, 1 when it was refused, with the reasons on stderr.
+    #[arg(long)]
+    wait: bool,
+    /// Configuration file of the master; it says where the control socket is.
+    #[arg(short = 'y', short_alias = 'c', long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The master's pid file, if its command line names one.
+    #[arg(short = 'g', long, value_name = "FILE")]
+    pid: Option<PathBuf>,
+    #[command(flatten)]
+    reading: Reading,
+    /// The control socket itself; no configuration is read.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Give up after this time; else after 10, with --wait after 300.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
+    timeout: Option<u64>,
+}
+
+impl Reach {
+    fn resolve(self) -> Result<ask::Reach, u8> {
+        let Reach { wait, config, pid, reading, socket, timeout } = self;
+        let mut invocation = invocation(config, reading)?;
+        invocation.options.pid = pid;
+        let patience = Duration::from_secs(timeout.unwrap_or(if wait { 300 } else { 10 }));
+        Ok(ask::Reach { socket, invocation, patience })
+    }
+}
+
+#[derive(Debug, Args)]
 struct Reading {
     /// A second file with the same sections, read after the first.
     #[arg(long, value_name = "FILE")]
@@ -93,6 +142,11 @@ pub(crate) fn run(arguments: &[OsString]) -> u8 {
         Ok(Own { command: Command::Check(check) }) => {
             let invocation = invocation(check.config.or(check.named), check.reading);
             invocation.map_or_else(|code| code, |invocation| master::examine(&invocation, check.dump))
+        }
+        Ok(Own { command: Command::Reload(Reload { pools, changed, reach }) }) => {
+            let pools = pools.into_iter().map(OsStringExt::into_vec).collect();
+            let request = Request::Reload { pools, only_changed: changed, wait: reach.wait };
+            reach.resolve().map_or_else(|code| code, |reach| ask::carry_out(&reach, &request))
         }
         Ok(Own { command: Command::Docs { page } }) => docs::print(page),
         // Reached only with options before the word; `main` takes `cornac fpm …` itself.

@@ -168,6 +168,7 @@ impl Supervisor {
                 }
             }
         }
+        self.open_control();
         self.log.announce();
         self.tie_stderr();
         self.log.write(Level::Notice, format!("fpm is running, pid {}", std::process::id()));
@@ -227,6 +228,7 @@ impl Supervisor {
     }
 
     pub(crate) fn end(&mut self, code: u8) {
+        self.close_control();
         if let Some(file) = self.pid_file.take() {
             let _ = file.remove();
         }

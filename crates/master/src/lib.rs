@@ -12,6 +12,7 @@ mod apply;
 mod build_id;
 mod capture;
 mod children;
+pub mod control;
 mod examine;
 pub mod exit_code;
 mod fork_server;

@@ -9,6 +9,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use plan::PoolId;
 
 use crate::capture::Stream;
+use crate::control::Ticket;
 
 /// What became ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +24,17 @@ pub(crate) enum Source {
     Wake(PoolId),
     /// A connection waits on the listening socket.
     Queue(PoolId),
+    /// A command connects to the control socket.
+    Control,
+    /// One that has connected says something, or is gone.
+    Peer(Ticket),
 }
 
 impl Source {
     /// Whose it is.
     pub(crate) fn pool(self) -> Option<PoolId> {
         match self {
-            Source::Signals => None,
+            Source::Signals | Source::Control | Source::Peer(_) => None,
             Source::LastSteps(pool)
             | Source::Channel(pool)
             | Source::ServerOutput(pool)
@@ -50,6 +55,8 @@ impl Source {
             Source::Wake(pool) => (5, pool, 0),
             Source::Queue(pool) => (6, pool, 0),
             Source::LastSteps(pool) => (7, pool, 0),
+            Source::Control => (8, 0, 0),
+            Source::Peer(ticket) => (9, ticket as usize, 0),
         };
         kind << 56 | (pool as u64 & 0xffff_ffff) << 24 | u64::from(slot & 0xff_ffff)
     }
@@ -64,6 +71,8 @@ impl Source {
             4 => Source::WorkerOutput(pool, slot, Stream::Stderr),
             5 => Source::Wake(pool),
             6 => Source::Queue(pool),
+            8 => Source::Control,
+            9 => Source::Peer(pool as Ticket),
             _ => Source::LastSteps(pool),
         }
     }
@@ -130,6 +139,8 @@ mod tests {
             Source::Wake(1),
             Source::Queue(0),
             Source::LastSteps(9),
+            Source::Control,
+            Source::Peer(Ticket::MAX),
         ] {
             assert_eq!(Source::from_token(source.token()), source);
         }

@@ -73,6 +73,7 @@ fn mark(own: u32, background: bool, sockets: &Sockets) -> String {
 impl Supervisor {
     /// Becomes its own next image; comes back only if that fails, and then it is the end.
     pub(crate) fn execute_anew(&mut self) {
+        self.close_control();
         self.log.write(Level::Debug, "Blocking some signals before reexec");
         self.log.write(Level::Notice, announcement(&self.origin.words));
         let source = self.try_execute();

@@ -20,16 +20,18 @@ use config::{Config, Diagnostic, Level};
 use plan::{Event, Next, PoolId};
 use sys::{process, users};
 
-use crate::load::{self, Read};
+use crate::control::Ticket;
+use crate::load::{self, Read, error};
 use crate::log::{Log, printable};
 use crate::open::{Opening, open_pools};
 use crate::pid_file::PidFile;
+use crate::pool::shown_name;
 use crate::reexec::announcement;
 use crate::settings::{pool_settings, settings};
 use crate::start::{find_parts, limit_master};
 use crate::supervisor::Supervisor;
 use crate::{examine, socket};
-use choice::{Choice, choose, merged};
+use choice::{Choice, choose, merged, unknown};
 
 /// What the log says after the errors.
 const GIVEN_UP: &str = "reload is given up; everything goes on with the configuration it has";
@@ -41,13 +43,15 @@ pub(crate) struct Ask {
     pub(crate) pools: Vec<Vec<u8>>,
     /// Those that would be the same afterwards are left alone.
     pub(crate) only_changed: bool,
+    /// Who wants to know how it ended.
+    pub(crate) tickets: Vec<Ticket>,
 }
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The new generation serves.
-    Done,
+    /// The new generation serves; what has become of which pool.
+    Done(Vec<String>),
     /// Everything is as it was; why.
     Refused(Vec<String>),
 }
@@ -62,6 +66,9 @@ const STANDING_BACK: Duration = Duration::from_secs(3);
 /// A reload under way.
 #[derive(Debug, Default)]
 pub(crate) struct Reload {
+    /// Everything that has been asked for since the one before.
+    asks: Vec<Ask>,
+    /// All of it as one.
     ask: Ask,
     /// Fork servers that still look whether their PHP would start from the same files, and until when.
     asked: BTreeSet<PoolId>,
@@ -73,6 +80,8 @@ pub(crate) struct Reload {
     choice: Choice,
     /// What the log said of it that is an error.
     errors: Vec<String>,
+    /// What has become of which pool.
+    notes: Vec<String>,
 }
 
 impl Supervisor {
@@ -85,9 +94,10 @@ impl Supervisor {
     /// What was asked for is looked at, and as far as that can be done beside what serves, prepared.
     pub(crate) fn check_reload(&mut self) {
         self.systemd_reloading();
-        let ask = merged(std::mem::take(&mut self.asks));
+        let asks = std::mem::take(&mut self.asks);
+        let ask = merged(&asks);
         let only_changed = ask.only_changed;
-        self.reload = Some(Reload { ask, ..Reload::default() });
+        self.reload = Some(Reload { asks, ask, ..Reload::default() });
         if only_changed {
             self.ask_for_changes();
         }
@@ -155,6 +165,7 @@ impl Supervisor {
         let (read, config) = self.look_over()?;
         let one = |problem| vec![problem];
         let parts = find_parts(&config).map_err(one)?;
+        self.turn_away(&config)?;
         let Some(reload) = &self.reload else { return Err(Vec::new()) };
         self.sockets.begin_round();
         self.sockets.note_addresses(&config.pools);
@@ -167,7 +178,6 @@ impl Supervisor {
                 && !self.sockets.is_lost(&pool.socket.fd)
         };
         let choice = choose(&reload.ask, &config, &self.roster, same);
-        let choice = choice.inspect_err(|_| self.sockets.undo_round()).map_err(one)?;
         let chosen: Vec<usize> = choice.renewed.iter().map(|(index, _)| *index).collect();
         for id in choice.kept.iter().filter_map(|id| self.pools.get(*id)) {
             self.sockets.keep(&id.socket.fd);
@@ -196,6 +206,25 @@ impl Supervisor {
         let Some(reload) = &mut self.reload else { return Err(Vec::new()) };
         (reload.read, reload.config, reload.choice) = (Some(read), Some(config), choice);
         Ok(next)
+    }
+
+    /// Who asks for a pool that is neither there nor going to be gets an answer of his own: the others are served.
+    fn turn_away(&mut self, config: &Config) -> Result<(), Vec<Diagnostic>> {
+        let Some(reload) = &mut self.reload else { return Ok(()) };
+        let problem = |ask: &Ask| unknown(ask, config, &self.roster);
+        let problems: Vec<String> = reload.asks.iter().filter_map(problem).collect();
+        if problems.len() == reload.asks.len() && !problems.is_empty() {
+            return Err(problems.into_iter().map(error).collect());
+        }
+        let (wrong, asks): (Vec<Ask>, Vec<Ask>) =
+            std::mem::take(&mut reload.asks).into_iter().partition(|ask| problem(ask).is_some());
+        reload.ask = merged(&asks);
+        reload.asks = asks;
+        for (ask, problem) in wrong.into_iter().zip(problems) {
+            self.log.diagnose(&error(problem.clone()));
+            self.answer(&ask.tickets, &Outcome::Refused(vec![problem]));
+        }
+        Ok(())
     }
 
     /// As `cornac check` looks.
@@ -247,7 +276,7 @@ impl Supervisor {
         self.log.write(Level::Error, GIVEN_UP);
         self.systemd_reloaded();
         if let Some(reload) = self.reload.take() {
-            self.conclude_reload(Outcome::Refused(reload.errors));
+            self.conclude_reload(&reload.asks, &Outcome::Refused(reload.errors));
         }
     }
 
@@ -259,7 +288,8 @@ impl Supervisor {
 
     /// PHP of all new pools is up.
     pub(crate) fn commit_reload(&mut self) {
-        let Some(Reload { ask, read: Some(read), config: Some(config), choice, .. }) = self.reload.take()
+        let Some(Reload { asks, ask, read: Some(read), config: Some(config), choice, .. }) =
+            self.reload.take()
         else {
             return;
         };
@@ -274,6 +304,7 @@ impl Supervisor {
         }
         self.bring_sockets_in_line(&config, &choice);
         self.sockets.close_unused();
+        let notes = self.summary(&config, &choice);
         self.renew_roster(&config, &choice);
         if ask.pools.is_empty() {
             self.adopt_globals(&config);
@@ -284,19 +315,20 @@ impl Supervisor {
         self.log.announce();
         self.tie_stderr();
         self.log.write(Level::Notice, format!("fpm is running, pid {}", std::process::id()));
-        self.reload = Some(Reload { ask, ..Reload::default() });
+        self.reload = Some(Reload { asks, ask, notes, ..Reload::default() });
     }
 
     /// The new workers are there.
     pub(crate) fn reload_serves(&mut self) {
-        if self.reload.take().is_some() {
-            self.conclude_reload(Outcome::Done);
+        if let Some(reload) = self.reload.take() {
+            self.conclude_reload(&reload.asks, &Outcome::Done(reload.notes));
         }
     }
 
-    fn conclude_reload(&mut self, outcome: Outcome) {
+    fn conclude_reload(&mut self, asks: &[Ask], outcome: &Outcome) {
+        asks.iter().for_each(|ask| self.answer(&ask.tickets, outcome));
         let text = match outcome {
-            Outcome::Done => "reload is done".to_owned(),
+            Outcome::Done(_) => "reload is done".to_owned(),
             Outcome::Refused(errors) => format!("reload was refused for {} reason(s)", errors.len()),
         };
         self.log.write(Level::Debug, text);
@@ -310,6 +342,22 @@ impl Supervisor {
                 self.log.diagnose(&problem);
             }
         }
+    }
+
+    /// What becomes of which pool, for whoever waits for the outcome.
+    fn summary(&self, config: &Config, choice: &Choice) -> Vec<String> {
+        let renewed: Vec<usize> = choice.renewed.iter().map(|(index, _)| *index).collect();
+        let names = |wanted: bool| {
+            let here = |(index, pool): &(usize, &config::Pool)| {
+                pool.status_of.is_none() && renewed.contains(index) == wanted
+            };
+            config.pools.iter().enumerate().filter(here).map(|(_, pool)| shown_name(&pool.name)).collect()
+        };
+        let gone = choice.removed.iter().filter_map(|id| self.pools.get(*id)).map(|pool| pool.name.clone());
+        let groups: [(&str, Vec<String>); 3] =
+            [("new workers", names(true)), ("left alone", names(false)), ("removed", gone.collect())];
+        let told = groups.into_iter().filter(|(_, names)| !names.is_empty());
+        told.map(|(what, names)| format!("{what}: {}", names.join(", "))).collect()
     }
 
     fn renew_roster(&mut self, config: &Config, choice: &Choice) {
@@ -328,6 +376,7 @@ impl Supervisor {
         if let Err(problem) = limit_master(global) {
             self.log.diagnose(&problem);
         }
+        self.open_control();
         let path = global.pid.clone().filter(|path| !path.as_os_str().is_empty());
         if path == self.pid_path && self.pid_file.is_some() {
             return;

@@ -156,6 +156,7 @@ fn bring_up(
         step_forward_at: None,
         origin,
         systemd: Systemd::new(&config.global),
+        control: Default::default(),
         engine,
         signals,
         poller,

@@ -12,6 +12,7 @@ use sys::daemon::Launcher;
 use sys::process::Limit;
 use sys::signals::Signals;
 
+use crate::control::Control;
 use crate::fork_server::Engine;
 use crate::inheritance::Sockets;
 use crate::log::Log;
@@ -57,6 +58,7 @@ pub(crate) struct Supervisor {
     /// What a reload starts again.
     pub(crate) origin: Origin,
     pub(crate) systemd: Systemd,
+    pub(crate) control: Control,
     pub(crate) engine: Engine,
     pub(crate) signals: Signals,
     pub(crate) poller: Poller,
@@ -77,7 +79,12 @@ impl Supervisor {
         self.feed(Event::Begin);
         while self.outcome.is_none() {
             let deadline = self.plan.next_deadline();
-            let others = [self.timeouts.deadline(), self.systemd.deadline(), self.reload_deadline()];
+            let others = [
+                self.timeouts.deadline(),
+                self.systemd.deadline(),
+                self.reload_deadline(),
+                self.control.deadline(),
+            ];
             let others = others.into_iter().flatten();
             let ready = match self.poller.wait(deadline.into_iter().chain(others).min()) {
                 Ok(ready) => ready,
@@ -98,6 +105,7 @@ impl Supervisor {
             self.hurry_reload(Instant::now());
             self.beat(Instant::now());
             self.serve_systemd(Instant::now());
+            self.serve_control(Instant::now());
         }
         self.outcome.unwrap_or(crate::exit_code::SOFTWARE)
     }
@@ -132,6 +140,8 @@ impl Supervisor {
             Source::WorkerOutput(pool, slot, stream) => self.drain_worker(pool, slot, stream),
             Source::Wake(pool) => self.woken(pool),
             Source::Queue(pool) => self.look(pool, Why::Queue),
+            Source::Control => self.take_peers(),
+            Source::Peer(ticket) => self.hear_peer(ticket),
         }
     }
 

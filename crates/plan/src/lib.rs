@@ -423,6 +423,11 @@ impl Plan {
         worker.is_some_and(|worker| worker.pid.is_none())
     }
 
+    /// It is on its way down: nothing that is asked for will be done any more.
+    pub fn is_stopping(&self) -> bool {
+        matches!(self.phase, Phase::Stopping(_) | Phase::Over)
+    }
+
     fn wants_workers(&self) -> bool {
         matches!(self.phase, Phase::Normal)
     }

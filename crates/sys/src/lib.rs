@@ -13,6 +13,7 @@ pub mod local_time;
 pub mod mail;
 pub mod memory;
 pub mod notify;
+pub mod peer;
 pub mod process;
 pub mod queue;
 pub mod shm;

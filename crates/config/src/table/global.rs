@@ -225,4 +225,16 @@ pub(super) static TABLE: &[Directive] = &[
         ],
     )
     .own(),
+    global(
+        "control.socket",
+        |g| Field::Path(&mut g.control_socket),
+        [
+            "the pid file's path with .control at its end; without a pid file none",
+            "a path of at most 107 bytes; relative to the prefix, else to the local state folder; 'none': no socket",
+            "0.1.0",
+            "Socket by which commands such as 'cornac reload' reach the master; only root and the master's own user are heard.",
+            "control.socket = run/cornac.control",
+        ],
+    )
+    .own(),
 ];

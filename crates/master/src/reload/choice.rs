@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use config::{Config, Diagnostic};
+use config::Config;
 use plan::PoolId;
 
 use super::Ask;
-use crate::load::error;
 use crate::pool::shown_name;
 
 /// Which pools a reload renews.
@@ -18,18 +17,22 @@ pub(super) struct Choice {
     pub(super) kept: Vec<PoolId>,
 }
 
+/// What is wrong with what was asked for: a pool that is neither there nor going to be.
+pub(super) fn unknown(ask: &Ask, config: &Config, now: &BTreeMap<Vec<u8>, PoolId>) -> Option<String> {
+    let known =
+        |name: &&Vec<u8>| now.contains_key(*name) || config.pools.iter().any(|pool| pool.name == **name);
+    let name = ask.pools.iter().find(|name| !known(name))?;
+    Some(format!("there is no pool '{}'", shown_name(name)))
+}
+
 /// `now`: the pools that serve. `same` tells whether a pool of the configuration is what serves under its name.
 pub(super) fn choose(
     ask: &Ask,
     config: &Config,
     now: &BTreeMap<Vec<u8>, PoolId>,
     same: impl Fn(usize, PoolId) -> bool,
-) -> Result<Choice, Diagnostic> {
+) -> Choice {
     let names: Vec<&[u8]> = config.pools.iter().map(|pool| pool.name.as_slice()).collect();
-    let unknown = |name: &&Vec<u8>| !names.contains(&name.as_slice()) && !now.contains_key(name.as_slice());
-    if let Some(name) = ask.pools.iter().find(unknown) {
-        return Err(error(format!("there is no pool '{}'", shown_name(name))));
-    }
     let covered = |name: &[u8]| ask.pools.is_empty() || ask.pools.iter().any(|asked| asked == name);
     let replaced = |index: usize| now.get(names[index]).copied();
     let mut renewed: Vec<bool> = (0..names.len())
@@ -52,15 +55,15 @@ pub(super) fn choose(
     let goes =
         |id: &PoolId| removed.contains(id) || renewed.iter().any(|(_, replaces)| *replaces == Some(*id));
     let kept = now.values().copied().filter(|id| !goes(id)).collect();
-    Ok(Choice { renewed, removed, kept })
+    Choice { renewed, removed, kept }
 }
 
 /// One reload for all who have asked meanwhile.
-pub(super) fn merged(asks: Vec<Ask>) -> Ask {
+pub(super) fn merged(asks: &[Ask]) -> Ask {
     let only_changed = !asks.is_empty() && asks.iter().all(|ask| ask.only_changed);
     let all = asks.is_empty() || asks.iter().any(|ask| ask.pools.is_empty());
-    let pools = if all { Vec::new() } else { asks.into_iter().flat_map(|ask| ask.pools).collect() };
-    Ask { pools, only_changed }
+    let pools = if all { Vec::new() } else { asks.iter().flat_map(|ask| ask.pools.clone()).collect() };
+    Ask { pools, only_changed, tickets: Vec::new() }
 }
 
 #[cfg(test)]
@@ -84,13 +87,12 @@ mod tests {
         }
     }
 
+    /// Renewed, removed, kept.
+    type Chosen = (Vec<(usize, Option<PoolId>)>, Vec<PoolId>, Vec<PoolId>);
+
     /// Pools 10 and 11 are as they were.
-    fn chosen(
-        ask: &Ask,
-        new: &Config,
-        now: &[&str],
-    ) -> (Vec<(usize, Option<PoolId>)>, Vec<PoolId>, Vec<PoolId>) {
-        let choice = choose(ask, new, &serving(now), |_, id| id < 12).unwrap();
+    fn chosen(ask: &Ask, new: &Config, now: &[&str]) -> Chosen {
+        let choice = choose(ask, new, &serving(now), |_, id| id < 12);
         (choice.renewed, choice.removed, choice.kept)
     }
 
@@ -112,8 +114,9 @@ mod tests {
         assert_eq!(chosen(&ask(&[], false), &new, &["a", "b"]), everything);
         assert_eq!(chosen(&ask(&["n"], false), &new, &["a", "b"]), (vec![(1, None)], vec![], vec![10, 11]));
         assert_eq!(chosen(&ask(&["a"], false), &new, &["a", "b"]), (vec![], vec![10], vec![11]));
-        let unknown = choose(&ask(&["x"], false), &new, &serving(&["a"]), |_, _| true).unwrap_err();
-        assert_eq!(unknown.text, b"there is no pool 'x'");
+        let problem = |name| unknown(&ask(&[name], false), &new, &serving(&["a"]));
+        assert_eq!(problem("x").as_deref(), Some("there is no pool 'x'"));
+        assert_eq!((problem("a"), problem("b"), problem("n")), (None, None, None));
     }
 
     #[test]
@@ -128,8 +131,8 @@ mod tests {
 
     #[test]
     fn asked_together() {
-        assert_eq!(merged(vec![ask(&["a"], true), ask(&["b"], true)]), ask(&["a", "b"], true));
-        assert_eq!(merged(vec![ask(&["a"], true), ask(&[], false)]), ask(&[], false));
-        assert_eq!(merged(vec![]), ask(&[], false));
+        assert_eq!(merged(&[ask(&["a"], true), ask(&["b"], true)]), ask(&["a", "b"], true));
+        assert_eq!(merged(&[ask(&["a"], true), ask(&[], false)]), ask(&[], false));
+        assert_eq!(merged(&[]), ask(&[], false));
     }
 }
