@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, Reply, Request};
-use crate::server::Server;
+use crate::server::{Server, Side};
 use crate::setup::Setup;
 use crate::wait;
 
@@ -218,6 +218,12 @@ impl Tally {
         assert!(self.sent >= least, "only {self}");
         assert!(self.lost() == 0 && self.sent == self.answered, "{self}\n{}", server.log());
     }
+}
+
+/// One line about a traffic, past the test runner's capture.
+pub fn say(what: &str, side: Side, tally: &Tally) {
+    let name = if side == Side::Reference { "php-fpm" } else { "cornac" };
+    let _ = io::stderr().write_all(format!("faults: {what}: {name}: {tally}\n").as_bytes());
 }
 
 impl fmt::Display for Tally {

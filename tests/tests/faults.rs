@@ -1,6 +1,8 @@
 //! Faults under load: something of the server is killed, stopped, starved or lied to while clients send requests
 //! without pause. Every request is counted. What php-fpm loses with the same fault stands beside it, printed.
 
+#[path = "faults/clock.rs"]
+mod clock;
 #[path = "faults/disk.rs"]
 mod disk;
 #[path = "faults/limits.rs"]
@@ -12,15 +14,8 @@ mod servers;
 #[path = "faults/workers.rs"]
 mod workers;
 
-use std::io::Write;
-
-use cornac_tests::{Server, Side, Tally};
-
-/// One line, past the test runner's capture.
-fn say(what: &str, side: Side, tally: &Tally) {
-    let name = if side == Side::Reference { "php-fpm" } else { "cornac " };
-    let _ = std::io::stderr().write_all(format!("faults: {what}: {name}: {tally}\n").as_bytes());
-}
+use cornac_tests::Server;
+use cornac_tests::traffic::say;
 
 /// Waits until the log has the text so many times, and returns the last line with it.
 fn line_with(server: &Server, text: &str, times: usize) -> String {
