@@ -15,6 +15,7 @@ use cornac_tests::http::Http;
 use cornac_tests::nginx::{Nginx, Options};
 use cornac_tests::processes::Process;
 use cornac_tests::{Pair, Server, Setup, Side, wait};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 /// What nginx writes when a connection was closed under it.
@@ -86,18 +87,42 @@ fn a_second_client_is_served() {
     pair.finish();
 }
 
+/// Before and after a reload, which hands all of them to the next fork server.
 #[test]
-fn all_of_many_stay_usable() {
+fn all_of_a_thousand_stay_usable() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most.min(4096), most).expect("more open files");
     cornac(&setup(4, ""), |server| {
-        let mut clients = kept(server, 600);
+        let mut clients = kept(server, 1000);
         for round in 0..3 {
             for (number, client) in clients.iter_mut().enumerate() {
-                assert!(posts(server, client, round * 600 + number), "{}", server.log());
+                assert!(posts(server, client, round * 1000 + number), "{number}: {}", server.log());
                 // Whoever comes meanwhile waits for none of them.
                 assert!(number % 50 > 0 || server.get("/pid.php").end.is_some());
             }
+            let before = fork_server(server);
+            server.signal(Signal::SIGUSR2);
+            wait::until(|| (!before.lives()).then_some(())).expect("the fork server of before ends");
         }
+        assert!(clients.iter_mut().all(|client| posts(server, client, 1)), "{}", server.log());
     });
+}
+
+/// The fork server may hold more than its workers.
+#[test]
+fn scripts_have_the_limit_that_was_set() {
+    let code =
+        "<?php $limits = posix_getrlimit(); echo $limits['soft openfiles'], ' ', $limits['hard openfiles'];";
+    for lines in ["", "rlimit_files = 512"] {
+        let setup = setup(1, lines).script("limit.php", code).wrapped(&["prlimit", "--nofile=300:3000"]);
+        let mut pair = Pair::start(&setup);
+        pair.same("limits of open files", |server| server.get("/limit.php").body());
+        if lines.is_empty() && !same_on_both_sides() {
+            let mut clients = kept(&pair.subject, 600);
+            assert!(clients.iter_mut().all(|client| posts(&pair.subject, client, 4)));
+        }
+        pair.finish();
+    }
 }
 
 #[test]

@@ -309,10 +309,10 @@ impl ForkServer {
 
     fn look_after_parked(&mut self) {
         let slots = self.board.slots();
-        let workers =
-            self.children.iter().map(|child| Reachable { pid: child.pid, slot: &slots[child.slot as usize] });
+        let reachable = |child: &Child| Reachable { pid: child.pid, slot: &slots[child.slot as usize] };
+        let workers: Vec<Reachable<'_>> = self.children.iter().map(reachable).collect();
         // Of a pool that always has as many workers the master need not know.
-        if self.parking.turn(workers) && self.spec.wakes {
+        if self.parking.turn(&workers) && self.spec.wakes {
             report(self.master, &Report::Waiting);
         }
     }

@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use board::mailbox::{LONGEST, Mail, Traits};
-use board::scoreboard::{Board, Calls, Slot, Stage};
+use board::scoreboard::{Board, Calls, Slot, whom_to_nudge};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
@@ -179,7 +179,7 @@ impl Parking {
     }
 
     /// Does what is to be done. True if the master has to know that nobody waits for what is in the mailbox.
-    pub(crate) fn turn<'a>(&mut self, workers: impl Iterator<Item = Reachable<'a>> + Clone) -> bool {
+    pub(crate) fn turn(&mut self, workers: &[Reachable<'_>]) -> bool {
         let mut events = [EpollEvent::empty(); 64];
         let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
         for event in &events[..count] {
@@ -358,7 +358,7 @@ impl Parking {
     }
 
     /// Nudges those that wait, if there is something to do for them.
-    fn look_who_waits<'a>(&mut self, workers: impl Iterator<Item = Reachable<'a>> + Clone) -> bool {
+    fn look_who_waits(&mut self, workers: &[Reachable<'_>]) -> bool {
         let now = Instant::now();
         if self.look.is_none_or(|look| now < look) {
             return false;
@@ -370,16 +370,9 @@ impl Parking {
         let calls = self.calls();
         let unread = mail::is_unread(self.mailbox.server.as_fd());
         calls.correct_ready(unread);
-        let mut nudged = 0;
-        let (mut accepting, mut kept) = waiting(workers);
-        for _ in 0..if unread { calls.ready_count().max(1) } else { 0 } {
-            let Some(worker) = accepting.pop().or_else(|| kept.pop()) else { break };
-            nudged += usize::from(nudge(&worker));
-        }
-        let queued = calls.is_queued();
-        if queued && let Some(worker) = kept.pop() {
-            nudged += usize::from(nudge(&worker));
-        }
+        let (ready, queued) = (if unread { calls.ready_count().max(1) } else { 0 }, calls.is_queued());
+        let chosen = whom_to_nudge(workers.iter().map(|worker| worker.slot), ready, queued);
+        let nudged = chosen.into_iter().filter(|index| nudge(&workers[*index])).count();
         self.pause = if nudged > 0 { SOON } else { (self.pause * 2).min(SELDOM) };
         self.look_again(unread || queued || !self.overflow.is_empty(), now);
         unread && nudged == 0
@@ -389,19 +382,6 @@ impl Parking {
         self.look = needed.then(|| now + self.pause);
         false
     }
-}
-
-/// Workers that wait in `accept`, and on kept connections of their own; the best to nudge last. Those that have been
-/// nudged and not stirred since may be stopped: they come first.
-fn waiting<'a>(
-    workers: impl Iterator<Item = Reachable<'a>> + Clone,
-) -> (Vec<Reachable<'a>>, Vec<Reachable<'a>>) {
-    let at = |stage: Stage| {
-        let mut found: Vec<Reachable<'a>> = workers.clone().filter(|one| one.slot.stage() == stage).collect();
-        found.sort_by_key(|one| (!one.slot.nudge.is_pending(), std::cmp::Reverse(one.slot.last_used())));
-        found
-    };
-    (at(Stage::Accepting), at(Stage::KeptIdle))
 }
 
 fn nudge(worker: &Reachable<'_>) -> bool {

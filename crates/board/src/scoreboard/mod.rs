@@ -18,7 +18,7 @@ use sys::shm::{self, Mapping};
 pub use calls::Calls;
 pub use counts::{Counted, Counts};
 pub use header::{Header, PROCESS_MANAGERS};
-pub use nudge::Nudge;
+pub use nudge::{Nudge, whom_to_nudge};
 pub use slot::{RequestInfo, Slot, SlotView};
 pub use stage::Stage;
 

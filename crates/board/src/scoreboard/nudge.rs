@@ -8,6 +8,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
+use super::{Slot, Stage};
+
 const SENDING: u32 = 1;
 const SENT: u32 = 2;
 
@@ -51,10 +53,67 @@ impl Nudge {
     }
 }
 
+/// Whom to nudge for so many requests in the mailbox, and for whoever waits on the listening socket, as indices: first
+/// those in `accept`, then those that wait on a kept connection, the longest idle first. One that has not stirred since
+/// it was nudged may be stopped, and comes last. Who waits in `accept` need not be called there.
+pub fn whom_to_nudge<'a>(slots: impl Iterator<Item = &'a Slot>, ready: usize, queued: bool) -> Vec<usize> {
+    let wanted = ready + usize::from(queued);
+    let (mut accepting, mut kept, mut silent) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, slot) in slots.enumerate() {
+        match slot.stage() {
+            Stage::Accepting if slot.nudge.is_pending() => silent.push(index),
+            Stage::Accepting => accepting.push(index),
+            Stage::KeptIdle => kept.push((slot.nudge.is_pending(), slot.last_used(), index)),
+            _ => {}
+        }
+        if accepting.len() >= wanted {
+            break;
+        }
+    }
+    kept.sort_unstable();
+    let missing = wanted.saturating_sub(accepting.len());
+    accepting.truncate(ready);
+    let more = kept.into_iter().map(|(_, _, index)| index).chain(silent).take(missing);
+    accepting.into_iter().chain(more).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scoreboard::Board;
     use std::cell::Cell;
+
+    #[test]
+    fn who_is_nudged() {
+        let (_fd, board) = Board::create(b"www", 0, 6, 0).unwrap();
+        let slots = board.slots();
+        let [a, b, c, d, e, _] = slots else { panic!("six slots") };
+        let whom = |ready, queued| whom_to_nudge(slots.iter(), ready, queued);
+        assert_eq!(whom(3, true), [0; 0], "nobody lives there");
+        for (slot, stage, used) in [
+            (a, Stage::Running, 1),
+            (b, Stage::KeptIdle, 9),
+            (c, Stage::Accepting, 3),
+            (d, Stage::KeptIdle, 5),
+            (e, Stage::Accepting, 1),
+        ] {
+            board.occupy(slot, 7, 0);
+            board.begin_request(slot, used);
+            board.enter(slot, stage);
+        }
+        assert_eq!(whom(1, false), [2]);
+        assert_eq!(whom(3, false), [2, 4, 3]);
+        assert_eq!(whom(9, false), [2, 4, 3, 1]);
+        assert_eq!(whom(0, true), [0; 0], "there is somebody in accept");
+        assert_eq!(whom(2, true), [2, 4, 3], "they all take from the mailbox");
+        let nudged = |slot: &Slot| slot.nudge.send(|| true, || {});
+        nudged(c);
+        assert_eq!(whom(1, false), [4]);
+        assert_eq!(whom(4, false), [4, 3, 1, 2]);
+        assert!(nudged(d) && nudged(e));
+        assert_eq!(whom(0, true), [1]);
+        assert_eq!(whom(9, true), [1, 3, 2, 4]);
+    }
 
     #[test]
     fn a_worker_knows_what_may_still_come() {
