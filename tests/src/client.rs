@@ -198,7 +198,12 @@ impl Client {
 
     /// Connects to a TCP address.
     pub fn tcp(address: SocketAddr) -> io::Result<Client> {
-        let stream = TcpStream::connect(address)?;
+        Client::tcp_within(address, SILENCE)
+    }
+
+    /// Connects to a TCP address that may not answer.
+    pub fn tcp_within(address: SocketAddr, patience: Duration) -> io::Result<Client> {
+        let stream = TcpStream::connect_timeout(&address, patience)?;
         stream.set_read_timeout(Some(SILENCE))?;
         Ok(Client { stream: Box::new(stream), silent: false })
     }

@@ -1,6 +1,6 @@
 //! The lines of `-tt`, driven by the table.
 
-use crate::model::{CoreLimit, Places, ProcessManager, StartupUser, path_bytes};
+use crate::model::{CoreLimit, Places, ProcessManager, Sigterm, StartupUser, path_bytes};
 use crate::table::{Accessor, Directive, Dump, Scope, rows};
 use crate::value::Field;
 use crate::{Config, Level};
@@ -93,6 +93,8 @@ fn text(field: Field<'_>, bare: bool) -> Vec<u8> {
             ProcessManager::Dynamic => b"dynamic".to_vec(),
             ProcessManager::Ondemand => b"ondemand".to_vec(),
         },
+        Field::Sigterm(Sigterm::Immediate) => b"immediate".to_vec(),
+        Field::Sigterm(Sigterm::Graceful) => b"graceful".to_vec(),
         Field::Startup(value) => match value {
             StartupUser::Pool => Vec::new(),
             StartupUser::Root => b"root".to_vec(),

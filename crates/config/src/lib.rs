@@ -40,7 +40,7 @@ pub use listen::Listen;
 pub use log::errno_text;
 pub use model::{
     Config, CoreLimit, EnvEntry, ErrorLog, Facility, Global, PhpValue, Place, Places, Pool, ProcessManager,
-    Seconds, StartupUser,
+    Seconds, Sigterm, StartupUser,
 };
 pub use options::Options;
 pub use table::{Directive, Kind, Scope, directives};

@@ -76,6 +76,16 @@ pub enum StartupUser {
     Root,
 }
 
+/// What SIGTERM to the master means (`shutdown.sigterm`, cornac's own).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sigterm {
+    /// Requests in flight are ended, as with php-fpm.
+    #[default]
+    Immediate,
+    /// As SIGQUIT.
+    Graceful,
+}
+
 /// Where the master's log goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ErrorLog {
@@ -112,6 +122,10 @@ pub struct Global {
     pub drain_timeout: Seconds,
     /// After so long without use the master ends until the next connection; 0 = never.
     pub idle_exit: Seconds,
+    /// cornac: what SIGTERM means.
+    pub shutdown_sigterm: Sigterm,
+    /// cornac: how long a graceful stop serves on before it begins.
+    pub shutdown_delay: Seconds,
     /// Most workers of all pools together; 0 = no limit.
     pub process_max: i32,
     /// Nice value of the master; `None` = unchanged.
@@ -151,6 +165,8 @@ impl Default for Global {
             process_control_timeout: Seconds(0),
             drain_timeout: Seconds(3600),
             idle_exit: Seconds(0),
+            shutdown_sigterm: Sigterm::Immediate,
+            shutdown_delay: Seconds(0),
             process_max: 0,
             process_priority: None,
             daemonize: true,

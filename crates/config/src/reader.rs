@@ -249,6 +249,7 @@ impl<'a> Reader<'a> {
             Field::Core(slot) => *slot = value::core_limit(&value)?,
             Field::Manager(slot) => *slot = value::process_manager(&value)?,
             Field::Startup(slot) => *slot = value::startup_user(&value)?,
+            Field::Sigterm(slot) => *slot = value::sigterm(&value)?,
             Field::List(_) | Field::Env(_) | Field::Values(_) | Field::Flags(_) => {}
         }
         self.remember(row.name, place);

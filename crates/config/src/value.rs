@@ -1,6 +1,6 @@
 //! Text of a value to its type, by php-fpm's rules and with its error words.
 
-use crate::model::{CoreLimit, Facility, ProcessManager, Seconds, StartupUser};
+use crate::model::{CoreLimit, Facility, ProcessManager, Seconds, Sigterm, StartupUser};
 use crate::{EnvEntry, Level, PhpValue};
 use std::path::PathBuf;
 
@@ -22,6 +22,7 @@ pub(crate) enum Field<'a> {
     Core(&'a mut CoreLimit),
     Manager(&'a mut ProcessManager),
     Startup(&'a mut StartupUser),
+    Sigterm(&'a mut Sigterm),
     List(&'a mut Vec<Vec<u8>>),
     Env(&'a mut Vec<EnvEntry>),
     Values(&'a mut Vec<PhpValue>),
@@ -142,6 +143,14 @@ pub(crate) fn startup_user(text: &[u8]) -> Result<StartupUser, &'static str> {
         b"" => Ok(StartupUser::Pool),
         b"root" => Ok(StartupUser::Root),
         _ => Err("must be 'root' or empty"),
+    }
+}
+
+pub(crate) fn sigterm(text: &[u8]) -> Result<Sigterm, &'static str> {
+    match text {
+        b"immediate" => Ok(Sigterm::Immediate),
+        b"graceful" => Ok(Sigterm::Graceful),
+        _ => Err("must be 'immediate' or 'graceful'"),
     }
 }
 

@@ -39,6 +39,8 @@ impl Supervisor {
             Action::Survey => self.survey(),
             Action::Arm { pool, occupied } => self.arm(pool, occupied),
             Action::WatchQueue(pool) => self.watch_queue(pool),
+            Action::Drain(pool) => self.drain(pool),
+            Action::CountQueue(pool) => self.count_queue(pool),
             Action::CountSaturation(pool) => self.count_saturation(pool),
             Action::Trace { pool, slot, request } => self.trace(pool, slot, request),
             Action::Announce => self.announce(),
@@ -224,6 +226,7 @@ impl Supervisor {
             self.log.diagnose(&diagnostic);
         }
         self.sockets.unlink();
+        self.sockets.make_blocking();
         self.end(exit_code::OK);
     }
 

@@ -5,6 +5,7 @@
 //! Who handed a socket in owns it: such a one is never unlinked (php-fpm does, and socket activation works once). Those
 //! that came from our own image before a reload are ours.
 
+mod doors;
 mod handed;
 mod round;
 mod stored;
@@ -54,6 +55,8 @@ struct Listener {
     wanted: bool,
     /// systemd keeps it for our successor.
     stored: bool,
+    /// That file was removed at the begin of a graceful end.
+    retracted: bool,
 }
 
 /// All of them.
@@ -255,6 +258,7 @@ impl Listener {
             handed: None,
             wanted: false,
             stored: false,
+            retracted: false,
         }
     }
 
@@ -262,6 +266,7 @@ impl Listener {
         if let Ok(Listen::Unix(path)) = Listen::parse(&self.key)
             && self.ours
             && !self.lost
+            && !self.retracted
         {
             let _ = fs::remove_file::<PathBuf>(path);
         }

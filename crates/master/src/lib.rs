@@ -13,6 +13,7 @@ mod build_id;
 mod capture;
 mod children;
 pub mod control;
+mod drain;
 mod examine;
 pub mod exit_code;
 mod fork_server;

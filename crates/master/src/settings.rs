@@ -1,6 +1,6 @@
 //! From the configuration to what the plan needs to know of it.
 
-use config::{Config, Global, ProcessManager};
+use config::{Config, Global, ProcessManager, Sigterm};
 use plan::{Emergency, PoolSettings, Settings};
 
 use crate::pool::shown_name;
@@ -16,6 +16,8 @@ pub(crate) fn settings(config: &Config, reloaded: bool) -> Settings {
         process_control_timeout: config.global.process_control_timeout.duration().unwrap_or_default(),
         idle_exit: config.global.idle_exit.duration().unwrap_or_default(),
         drain_timeout: config.global.drain_timeout.duration().unwrap_or_default(),
+        sigterm_is_graceful: config.global.shutdown_sigterm == Sigterm::Graceful,
+        shutdown_delay: config.global.shutdown_delay.duration().unwrap_or_default(),
         emergency: interval.map(|interval| Emergency { threshold, interval }),
         reloaded,
     }

@@ -198,9 +198,7 @@ impl Plan {
 
     /// Asks its workers to finish.
     fn retire(&mut self, id: PoolId, now: Instant) {
-        let Settings { process_control_timeout, drain_timeout, .. } = self.settings;
-        let limits = [process_control_timeout, drain_timeout];
-        let limit = limits.into_iter().find(|limit| !limit.is_zero());
+        let limit = self.patience();
         let pool = &mut self.pools[id];
         pool.age = Age::Retiring { last_signal: SIGQUIT, deadline: limit.map(|limit| now + limit) };
         pool.manager = Default::default();

@@ -11,6 +11,7 @@
 
 mod backoff;
 mod crowd;
+mod drain;
 mod emergency;
 mod exit;
 mod generation;
@@ -54,6 +55,10 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// `idle_exit`: nobody has used us for so long: go until the next connection; zero = never.
     pub idle_exit: Duration,
+    /// `shutdown.sigterm`: SIGTERM means what SIGQUIT means.
+    pub sigterm_is_graceful: bool,
+    /// `shutdown.delay`: how long a graceful stop serves on before it begins; zero = not at all.
+    pub shutdown_delay: Duration,
     /// When a pool's fork server is replaced.
     pub emergency: Option<Emergency>,
     /// This start is the second half of an upgrade: a pool that cannot start is tried again, and ends nothing else.
@@ -191,6 +196,13 @@ pub enum Event {
     },
     /// What `Survey` asked for.
     Surveyed(Survey),
+    /// So many connections wait on a pool's listening socket and are still to be served.
+    Queued {
+        /// The pool.
+        pool: PoolId,
+        /// How many.
+        waiting: u32,
+    },
     /// The access logs are new files: workers hold the old ones.
     AccessLogsReopened,
     /// A signal to the master.
@@ -250,6 +262,11 @@ pub enum Action {
     },
     /// Feed `Looked` with `Why::Queue` once, when a connection waits on the pool's socket.
     WatchQueue(PoolId),
+    /// A graceful end of the pool: nobody new is let in where its socket is ours, workers that are asked to finish take
+    /// what is queued first. Feed `Queued`.
+    Drain(PoolId),
+    /// Feed `Queued`.
+    CountQueue(PoolId),
     /// The pool's limit held back a worker: count it in its scoreboard.
     CountSaturation(PoolId),
     /// Put the backtrace of a worker's request into the slow log.
@@ -315,6 +332,8 @@ pub struct Plan {
     phase: Phase,
     process_max_told: bool,
     ready_told: bool,
+    /// A graceful stop has been asked for and begins then.
+    finish_at: Option<Instant>,
     /// What was asked for before the start was over, once each.
     asked_early: Vec<Request>,
     reload: Option<Reload>,
@@ -337,6 +356,7 @@ impl Plan {
             phase: Phase::Starting,
             process_max_told: false,
             ready_told: false,
+            finish_at: None,
             asked_early: Vec::new(),
             reload: None,
             asked_again: false,
@@ -366,7 +386,11 @@ impl Plan {
             }
             Event::ServerPaused { pool, pid, signal } => self.server_paused(pool, pid, signal, now),
             Event::WorkerPaused { pool, slot, signal } => self.worker_paused(pool, slot, signal),
-            Event::WorkerLost { pool, slot } => drop(self.pools[pool].remove(slot)),
+            Event::WorkerLost { pool, slot } => {
+                self.pools[pool].remove(slot);
+                self.count_queue(pool);
+            }
+            Event::Queued { pool, waiting } => self.queued(pool, waiting),
             Event::Looked { pool, why, look } => self.looked(pool, why, &look, now),
             Event::Surveyed(survey) => self.surveyed(survey, now),
             Event::AccessLogsReopened => self.recycle(),
@@ -376,6 +400,7 @@ impl Plan {
             Event::ReplaceProgram => self.stop(stop::Kind::Reloading, now),
             Event::DeadlineReached => {
                 self.check_servers(now);
+                self.finish_in_time(now);
                 if self.wants_workers() {
                     self.tick(now);
                 }
@@ -393,12 +418,13 @@ impl Plan {
 
     /// The end of the next delay or limit.
     fn limit(&self) -> Option<Instant> {
-        let pools = self.pools.values().filter_map(|pool| pool.deadline(self.wants_workers()));
+        let pools =
+            self.pools.values().filter_map(|pool| pool.deadline(self.wants_workers() || self.drains()));
         let stop = match &self.phase {
             Phase::Stopping(stop) => stop.deadline,
             _ => None,
         };
-        pools.chain(stop).chain(self.rest_deadline()).min()
+        pools.chain(stop).chain(self.rest_deadline()).chain(self.finish_at).min()
     }
 
     /// The worker with this process id.
@@ -523,16 +549,17 @@ impl Plan {
             self.come_back(now);
         }
         match request {
+            Request::Terminate(_) | Request::Finish if self.means_finish(request) => {
+                let signal = if let Request::Terminate(signal) = request { signal } else { SIGQUIT };
+                self.log(Level::Debug, format!("received {}", signal_name(signal)));
+                self.finish_asked(now);
+            }
             Request::Terminate(signal) => {
                 self.log(Level::Debug, format!("received {}", signal_name(signal)));
                 self.log(Level::Notice, "Terminating ...");
                 self.stop(stop::Kind::Terminating, now);
             }
-            Request::Finish => {
-                self.log(Level::Debug, "received SIGQUIT");
-                self.log(Level::Notice, "Finishing ...");
-                self.stop(stop::Kind::Finishing, now);
-            }
+            Request::Finish => {}
             Request::Reopen => {
                 self.log(Level::Debug, "received SIGUSR1");
                 self.actions.push(Action::ReopenLogs);

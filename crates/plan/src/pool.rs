@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::crowd::Crowd;
+use crate::drain::Queue;
 use crate::emergency::Faults;
 use crate::generation::Age;
 use crate::manager::Manager;
@@ -77,6 +78,8 @@ pub(crate) struct Pool {
     pub(crate) crowd: Option<Crowd>,
     /// The last attempt to fork failed.
     pub(crate) cannot_fork: bool,
+    /// While the master finishes.
+    pub(crate) queue: Queue,
 }
 
 impl Pool {
@@ -98,6 +101,7 @@ impl Pool {
             server_paused: None,
             crowd: None,
             cannot_fork: false,
+            queue: Queue::Unknown,
         }
     }
 

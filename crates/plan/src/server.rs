@@ -75,7 +75,8 @@ impl Plan {
                 }
                 self.fail(false);
             }
-            Phase::Stopping(_) | Phase::Over => {}
+            Phase::Stopping(_) => self.drain_lost_server(pool, &before, now),
+            Phase::Over => {}
             _ if self.arrives(pool) => {
                 if let Some((pid, exit)) = end.filter(|_| !told) {
                     let text = format!("PHP's start-up failed: process {pid} exited {exit}");

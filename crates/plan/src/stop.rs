@@ -2,7 +2,7 @@
 //! reload the next image of the master.
 //!
 //! ```text
-//! workers: QUIT (finish, reload) or TERM (terminate) ─timeout─► TERM / KILL ─1 s─► KILL ─1 s─► KILL …
+//! workers: QUIT (finish, reload) or TERM (terminate) ─limit─► TERM / KILL ─1 s─► KILL ─1 s─► KILL …
 //! workers of a fork server that stays silent after KILL: KILL it too
 //! no worker left: close the fork servers ─2 s─► KILL them;  none left: Exit, or Execute for a reload
 //! ```
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use config::Level;
 
 use crate::pool::Server;
-use crate::{Action, Phase, Plan, PoolId, SIGKILL, SIGQUIT};
+use crate::{Action, Phase, Plan, PoolId, SIGKILL, SIGQUIT, Settings};
 
 pub(crate) const SIGTERM: i32 = 15;
 /// Between the second and all further signals.
@@ -51,6 +51,12 @@ pub(crate) struct Stop {
     pub(crate) last_signal: Option<i32>,
     pub(crate) deadline: Option<Instant>,
     servers_told: bool,
+    /// What is queued is served, too (`drain`).
+    pub(crate) drains: bool,
+    /// After the fork servers' end the queues have been looked at again.
+    pub(crate) looked_again: bool,
+    /// When the workers have had their time.
+    limit: Option<Instant>,
 }
 
 impl Plan {
@@ -68,25 +74,51 @@ impl Plan {
         self.log(Level::Debug, format!("switching to '{}' state", kind.name()));
         self.actions.extend(kind.told().map(Action::TellStopping));
         let servers_told = matches!(&self.phase, Phase::Stopping(stop) if stop.servers_told);
-        self.phase = Phase::Stopping(Stop { kind, last_signal: None, deadline: Some(now), servers_told });
+        // Who waits after an idle exit's last look waits for our successor.
+        let drains = kind == Kind::Finishing && !matches!(self.phase, Phase::Leaving { .. });
+        self.finish_at = None;
+        self.phase = Phase::Stopping(Stop {
+            kind,
+            last_signal: None,
+            deadline: Some(now),
+            servers_told,
+            drains,
+            looked_again: false,
+            limit: None,
+        });
+        if drains {
+            self.begin_drain();
+        }
+    }
+
+    /// How long workers that were asked to finish may take.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        let Settings { process_control_timeout, drain_timeout, .. } = self.settings;
+        [process_control_timeout, drain_timeout].into_iter().find(|limit| !limit.is_zero())
     }
 
     /// Looks how far the stop has come; called after every event while stopping.
     pub(crate) fn stop_step(&mut self, now: Instant) {
-        let workers: usize = self.pools.values().map(|pool| pool.workers().count()).sum();
+        if self.drains() {
+            self.drain_step(now);
+        }
+        let (done, patience) = (self.is_drained(), self.patience());
         let Phase::Stopping(stop) = &mut self.phase else { return };
         let due = stop.deadline.is_some_and(|deadline| now >= deadline);
-        if workers == 0 {
+        if done {
             self.stop_servers(now);
         } else if due {
             let (signal, wait) = match (stop.last_signal, stop.kind) {
-                (None, Kind::Terminating) => (SIGTERM, self.settings.process_control_timeout),
-                (None, Kind::Reloading | Kind::Finishing) => (SIGQUIT, self.settings.process_control_timeout),
-                (Some(SIGQUIT), _) => (SIGTERM, STEP),
-                (Some(_), _) => (SIGKILL, STEP),
+                (None, Kind::Terminating) => (SIGTERM, Some(self.settings.process_control_timeout)),
+                (None, Kind::Reloading | Kind::Finishing) => (SIGQUIT, patience),
+                (Some(SIGQUIT), _) => (SIGTERM, Some(STEP)),
+                (Some(_), _) => (SIGKILL, Some(STEP)),
             };
             let again = stop.last_signal == Some(SIGKILL);
-            (stop.last_signal, stop.deadline) = (Some(signal), Some(now + wait));
+            (stop.last_signal, stop.deadline) = (Some(signal), wait.map(|wait| now + wait));
+            stop.limit = stop.deadline;
+            // Whoever is queued now has waited for as long as anybody may.
+            stop.drains &= signal == SIGQUIT;
             self.signal_all(signal);
             if again {
                 self.kill_silent_servers();
@@ -125,12 +157,22 @@ impl Plan {
             .filter(|id| !matches!(self.pools[*id].server, Server::Down))
             .collect();
         if running.is_empty() {
-            return self.stopped();
+            if !self.look_once_more() {
+                self.stopped();
+            }
+            return;
         }
         let Phase::Stopping(stop) = &mut self.phase else { return };
         stop.deadline = None;
         if !std::mem::replace(&mut stop.servers_told, true) {
             running.into_iter().for_each(|pool| self.close_server(pool, now));
+        }
+    }
+
+    /// A fork server is needed once more.
+    pub(crate) fn reopen_stop(&mut self) {
+        if let Phase::Stopping(stop) = &mut self.phase {
+            (stop.servers_told, stop.looked_again, stop.deadline) = (false, false, stop.limit);
         }
     }
 

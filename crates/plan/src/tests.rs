@@ -1,5 +1,6 @@
 //! Tables of situations and what the plan makes of them.
 
+mod drain;
 mod generations;
 mod idle;
 mod managers;
@@ -37,6 +38,8 @@ impl Stage {
             process_control_timeout: Duration::from_millis(timeout_ms),
             drain_timeout: Duration::ZERO,
             idle_exit: Duration::ZERO,
+            sigterm_is_graceful: false,
+            shutdown_delay: Duration::ZERO,
             emergency: None,
             reloaded: false,
         });
@@ -88,6 +91,10 @@ fn show(action: Action) -> String {
 
 fn exited(slot: u32, exit: Exit) -> Event {
     Event::WorkerExited { pool: 0, slot, exit, served: false }
+}
+
+fn queued(waiting: u32) -> Event {
+    Event::Queued { pool: 0, waiting }
 }
 
 fn died(exit: Exit) -> Event {
@@ -383,6 +390,7 @@ fn finishing_goes_from_quit_to_term_to_kill() {
             "DEBUG received SIGQUIT",
             "NOTICE Finishing ...",
             "DEBUG switching to 'finishing' state",
+            "Drain(0)",
             "DEBUG [pool a] sending signal 3 SIGQUIT to child 100",
             "signal 0.0 3",
             "DEBUG 1 child(ren) still alive",
@@ -500,7 +508,9 @@ fn a_stop_overrides_another_program_and_not_the_other_way_round() {
     let late = "DEBUG not switching to 'reloading' state, because already in 'finishing' state";
     assert_eq!(s.at(2, RELOAD)[2], late);
     s.at(3, exited(0, CLEAN));
-    s.check(4, died(CLEAN), &["NOTICE exiting, bye-bye!", "Exit"]);
+    s.at(3, queued(0));
+    s.check(4, died(CLEAN), &["CountQueue(0)"]);
+    s.check(4, queued(0), &["NOTICE exiting, bye-bye!", "Exit"]);
 }
 
 #[test]

@@ -18,14 +18,22 @@ impl Plan {
             pool.crashes.release(now);
         }
         for pool in self.pools.ids() {
-            while let Some(slot) = self.pools[pool].vacancy(now) {
-                if !self.process_max_allows() {
-                    return self.make_room(now);
-                }
-                self.order(pool, slot, now);
+            if !self.fill_pool(pool, now) {
+                return self.make_room(now);
             }
         }
         self.process_max_told = false; // all pools have what they want, the next shortage is a new one
+    }
+
+    /// False if `process.max` forbids it.
+    pub(crate) fn fill_pool(&mut self, pool: PoolId, now: Instant) -> bool {
+        while let Some(slot) = self.pools[pool].vacancy(now) {
+            if !self.process_max_allows() {
+                return false;
+            }
+            self.order(pool, slot, now);
+        }
+        true
     }
 
     fn process_max_allows(&mut self) -> bool {
@@ -103,6 +111,7 @@ impl Plan {
 
     pub(crate) fn worker_exited(&mut self, pool: PoolId, slot: u32, exit: Exit, served: bool, now: Instant) {
         let Some(worker) = self.pools[pool].remove(slot) else { return };
+        self.count_queue(pool);
         let pid = worker.pid.unwrap_or_default();
         let age = now.duration_since(worker.born);
         let (seconds, micros) = (age.as_secs(), age.subsec_micros());
@@ -116,6 +125,9 @@ impl Plan {
         let level = if normal || !expected { exit.level() } else { Level::Debug };
         let text = format!("child {pid} exited {exit} after {seconds}.{micros:06} seconds from start");
         self.log_pool(pool, level, text);
+        if self.drains() {
+            self.note_end(pool, exit, served || age >= INFANCY, now);
+        }
         if !normal || worker.adopted {
             return;
         }

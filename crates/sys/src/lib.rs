@@ -7,6 +7,7 @@ pub mod apparmor;
 pub mod capability;
 pub mod channel;
 pub mod clock;
+pub mod closing;
 pub mod daemon;
 pub mod listener;
 pub mod local_time;

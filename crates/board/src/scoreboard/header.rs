@@ -39,6 +39,10 @@ pub struct Header {
     pub counts: Counts,
     /// What calls workers away from their kept connections.
     pub calls: Calls,
+    /// Workers that are asked to finish take what is queued before they end.
+    draining: AtomicU32,
+    /// How many of those that are queued they may take.
+    to_serve: AtomicU32,
     pub(super) pool: Text<8>,
 }
 
@@ -86,6 +90,34 @@ impl Header {
         self.listen_queue.store(waiting, Relaxed);
         self.max_listen_queue.fetch_max(waiting, Relaxed);
         self.listen_queue_len.store(room, Relaxed);
+    }
+
+    /// From now on workers that are asked to finish take what is queued first, up to so many connections (`u32::MAX`: all).
+    /// The listening socket must not make anybody wait any more.
+    pub fn begin_drain(&self, to_serve: u32) {
+        self.to_serve.store(to_serve, Relaxed);
+        self.draining.store(1, SeqCst);
+    }
+
+    /// Workers that are asked to finish take what is queued first.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(SeqCst) != 0
+    }
+
+    /// How many more connections may be taken from the queue.
+    pub fn to_serve(&self) -> u32 {
+        self.to_serve.load(Relaxed)
+    }
+
+    /// Whether a worker that is asked to finish shall try to take another connection from the queue.
+    pub fn may_take_another(&self) -> bool {
+        self.is_draining() && self.to_serve() > 0
+    }
+
+    /// It has. Several who do so at once may take some too many.
+    pub fn took_another(&self) {
+        let left = |left: u32| if left == u32::MAX { left } else { left.saturating_sub(1) };
+        let _ = self.to_serve.fetch_update(Relaxed, Relaxed, |count| Some(left(count)));
     }
 
     /// `static`, `dynamic` or `ondemand`.

@@ -244,6 +244,23 @@ mod tests {
     }
 
     #[test]
+    fn those_who_drain_take_what_they_may() {
+        let (_fd, board) = Board::create(b"www", 0, 1, 0).unwrap();
+        let header = board.header();
+        assert!(!header.may_take_another());
+        header.begin_drain(2);
+        let take = || {
+            let may = header.may_take_another();
+            header.took_another();
+            may
+        };
+        assert_eq!([(); 4].map(|()| take()), [true, true, false, false]);
+        header.begin_drain(u32::MAX);
+        header.took_another();
+        assert!(header.may_take_another() && header.to_serve() == u32::MAX);
+    }
+
+    #[test]
     fn queues_are_noted() {
         let (_fd, board) = Board::create(b"www", 0, 1, 0).unwrap();
         let header = board.header();

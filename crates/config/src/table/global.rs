@@ -237,4 +237,30 @@ pub(super) static TABLE: &[Directive] = &[
         ],
     )
     .own(),
+    global(
+        "shutdown.sigterm",
+        |g| Field::Sigterm(&mut g.shutdown_sigterm),
+        [
+            "immediate",
+            "immediate or graceful",
+            "0.1.0",
+            "What SIGTERM to the master means: as with php-fpm, that requests in flight are ended; or what SIGQUIT \
+             means, for container runtimes and supervisors that know SIGTERM only. SIGINT ends them in any case.",
+            "shutdown.sigterm = graceful",
+        ],
+    )
+    .own(),
+    global(
+        "shutdown.delay",
+        |g| Field::Time(&mut g.shutdown_delay),
+        [
+            "0",
+            "a time in s, m, h or d; 0 = none",
+            "0.1.0",
+            "For how long a graceful stop serves on as if nothing had happened before it begins, so that load \
+             balancers can turn away. Asked a second time it begins at once.",
+            "shutdown.delay = 5s",
+        ],
+    )
+    .own(),
 ];

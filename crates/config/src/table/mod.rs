@@ -141,7 +141,11 @@ impl Directive {
             Field::Int(_) | Field::Priority(_) | Field::Core(_) => Kind::Integer,
             Field::Time(_) | Field::Interval(_) => Kind::Time,
             Field::Bool(_) => Kind::Boolean,
-            Field::Level(_) | Field::Facility(_) | Field::Manager(_) | Field::Startup(_) => Kind::Word,
+            Field::Level(_)
+            | Field::Facility(_)
+            | Field::Manager(_)
+            | Field::Startup(_)
+            | Field::Sigterm(_) => Kind::Word,
             Field::List(_) => Kind::List,
             Field::Env(_) | Field::Values(_) | Field::Flags(_) => Kind::Map,
         }

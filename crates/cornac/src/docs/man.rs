@@ -39,8 +39,14 @@ as the pool's user, and workers, which serve requests.
 "#;
 
 const SIGNALS: [(&str, &str); 5] = [
-    ("SIGINT, SIGTERM", "Stop at once: requests that are being served are lost."),
-    ("SIGQUIT", "Stop when the requests that are being served have been answered."),
+    (
+        "SIGINT, SIGTERM",
+        "Stop at once: requests that are being served are lost. SIGTERM may mean what SIGQUIT does: shutdown.sigterm.",
+    ),
+    (
+        "SIGQUIT",
+        "Stop when the requests that are being served, and those that are queued, have been answered.",
+    ),
     ("SIGUSR1", "Open the log files again, after they were moved away."),
     (
         "SIGUSR2, SIGHUP",

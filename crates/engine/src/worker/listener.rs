@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFlags, PollTimeout};
 use nix::sys::socket::{SockaddrStorage, getpeername};
 
+use super::Place;
 use super::connection::{Connection, Gone, poll_raw};
-use super::{Place, quit};
 use crate::log::{self, Level};
 
 /// While another worker is about to take what is queued, the queue is looked at again after this time, so
@@ -23,6 +23,7 @@ const LOOKS: u32 = 20;
 
 pub(super) struct Listener {
     fd: RawFd,
+    place: Place,
     /// Peers have addresses that somebody wants to know.
     asks_address: bool,
     allowed: Option<Vec<IpAddr>>,
@@ -56,7 +57,7 @@ impl Listener {
             log::write(Level::Error, b"There are no allowed addresses");
         }
         let asks_address = spec.tcp && (allowed.is_some() || shows_peer);
-        Listener { fd, asks_address, allowed, complained: Cell::new(false) }
+        Listener { fd, place, asks_address, allowed, complained: Cell::new(false) }
     }
 
     /// Waits for the next connection.
@@ -99,14 +100,15 @@ impl Listener {
     }
 
     fn accept_failed(&self, errno: Errno) -> Accepted {
-        if quit::requested() {
-            return Accepted::Over;
-        }
         match errno {
+            Errno::EAGAIN | Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK if self.place.is_asked() => {
+                Accepted::Over
+            }
             Errno::EINTR | Errno::ECONNABORTED | Errno::EPROTO => Accepted::Dropped,
             Errno::EAGAIN => {
-                // A socket that was handed to us may be non-blocking.
-                let _ = poll_raw([self.fd], PollFlags::POLLIN, PollTimeout::NONE);
+                // A drain has begun and we are about to be asked, or somebody else has a hand on the socket. Not for
+                // ever: a signal just before the wait would not end it.
+                let _ = poll_raw([self.fd], PollFlags::POLLIN, PollTimeout::from(100_u8));
                 Accepted::Dropped
             }
             Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK => {

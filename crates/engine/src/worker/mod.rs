@@ -117,7 +117,7 @@ pub(crate) fn live(place: Place, access_log: Option<RawFd>, output: Vec<OwnedFd>
     redirect_output(output);
     title::show(&[b"php-fpm: pool ", place.spec.pool.as_slice()].concat());
     nudge::install();
-    if quit::install(place.listener).is_err() {
+    if quit::install(place.listener, place.board.header()).is_err() {
         leave(place, EXIT_SOFTWARE);
     }
     crash::install();
@@ -169,14 +169,19 @@ fn leave(place: Place, code: i32) -> ! {
 fn serve(exchange: &mut Exchange, listener: &Listener) -> i32 {
     loop {
         exchange.place.wait(Stage::Accepting);
-        if exchange.place.is_asked() {
+        if exchange.place.is_asked() && !exchange.place.board.header().may_take_another() {
             return 0;
         }
         // Whoever goes there need not be called.
         exchange.place.calls().answer_queue();
         if exchange.take_parked(listener).is_none() {
             match listener.accept() {
-                Accepted::Peer(socket, address) => exchange.open(socket, address),
+                Accepted::Peer(socket, address) => {
+                    if exchange.place.is_asked() {
+                        exchange.place.board.header().took_another();
+                    }
+                    exchange.open(socket, address);
+                }
                 Accepted::Dropped => continue,
                 Accepted::Over => return 0,
                 // No clean end: the next worker will fare no better, and is not to follow at once.
@@ -250,7 +255,8 @@ impl Exchange {
                 Next::Close => break,
             }
         }
-        self.must_end().then_some(0)
+        let goes_on = self.place.board.header().is_draining() && !self.has_served_enough();
+        (self.must_end() && !goes_on).then_some(0)
     }
 
     fn open(&mut self, socket: OwnedFd, peer: Option<IpAddr>) {
@@ -265,8 +271,12 @@ impl Exchange {
 
     /// This worker has been asked to end, or has run as many requests as it may.
     fn must_end(&self) -> bool {
+        self.place.is_asked() || self.has_served_enough()
+    }
+
+    fn has_served_enough(&self) -> bool {
         let most = self.place.spec.max_requests;
-        self.place.is_asked() || (most > 0 && self.served >= most)
+        most > 0 && self.served >= most
     }
 
     /// A parked connection with a request on it, in turn with the listening socket.

@@ -5,20 +5,28 @@
 use std::io;
 use std::os::fd::{IntoRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering::Relaxed};
 
+use board::scoreboard::Header;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 static LISTENER: AtomicI32 = AtomicI32::new(-1);
 static DEAF: AtomicI32 = AtomicI32::new(-1);
+/// The pool's part of the scoreboard.
+static HEADER: AtomicPtr<Header> = AtomicPtr::new(ptr::null_mut());
 
 /// Puts a socket that cannot accept, and whose other end is closed, in the listening socket's place: an
 /// `accept` that waits is started again by the kernel (SA_RESTART) and fails, one that is about to be called
 /// fails too, and a `poll` finds it readable. A flag alone would leave a gap between the look at it and the
-/// wait.
+/// wait. While the queue is drained, nothing has to be put there: the listening socket makes nobody wait any more.
 extern "C" fn on_quit(_signal: libc::c_int) {
     REQUESTED.store(true, Relaxed);
+    // SAFETY: null, or the scoreboard's header, which stays mapped for as long as this process lives.
+    if unsafe { HEADER.load(Relaxed).as_ref() }.is_some_and(Header::is_draining) {
+        return;
+    }
     // SAFETY: dup3 is safe in a signal handler; both are descriptors of this process.
     unsafe { libc::dup3(DEAF.load(Relaxed), LISTENER.load(Relaxed), libc::O_CLOEXEC) };
 }
@@ -37,10 +45,11 @@ pub(super) fn hold_back() {
 }
 
 /// Sets the dispositions a worker has, and lets all signals through.
-pub(super) fn install(listener: RawFd) -> io::Result<()> {
+pub(super) fn install(listener: RawFd, header: &'static Header) -> io::Result<()> {
     let (deaf, _closed) = UnixStream::pair()?;
     DEAF.store(deaf.into_raw_fd(), Relaxed);
     LISTENER.store(listener, Relaxed);
+    HEADER.store(ptr::from_ref(header).cast_mut(), Relaxed);
     let everything = SigSet::all();
     let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&everything), None);
     for signal in
@@ -56,6 +65,6 @@ pub(super) fn install(listener: RawFd) -> io::Result<()> {
 
 fn set(signal: Signal, handler: SigHandler) {
     let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
-    // SAFETY: the only handler stores a flag and calls dup3.
+    // SAFETY: the only handler stores a flag, reads another, and calls dup3.
     let _ = unsafe { sigaction(signal, &action) };
 }

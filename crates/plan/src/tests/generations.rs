@@ -211,8 +211,10 @@ fn a_stop_ends_all_generations() {
     let mut s = reloading(1, next(1, Duration::ZERO));
     let stopped = s.at(1, Event::Asked(Request::Finish));
     assert!(stopped.contains(&ASKED[1].to_owned()), "{stopped:?}");
-    let closed = s.at(2, ended(0, 0));
+    s.at(2, ended(0, 0));
+    let closed = s.at(2, queued(0));
     assert_eq!(closed[closed.len() - 2..], ["close 0", "close 1"]);
     s.check(3, Event::ServerDied { pool: 1, pid: 60, exit: CLEAN }, &[]);
-    s.check(4, Event::ServerDied { pool: 0, pid: 50, exit: CLEAN }, &["NOTICE exiting, bye-bye!", "Exit"]);
+    s.check(4, Event::ServerDied { pool: 0, pid: 50, exit: CLEAN }, &["CountQueue(0)"]);
+    s.check(4, queued(0), &["NOTICE exiting, bye-bye!", "Exit"]);
 }
