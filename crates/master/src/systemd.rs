@@ -5,6 +5,8 @@
 //! No BARRIER=1: it is for senders that are gone before they can be looked up. The master is there while it is heard, and
 //! would have to wait for the answer.
 
+mod store;
+
 use std::env;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -27,8 +29,6 @@ const ARRIVAL_LIMIT: Duration = Duration::from_secs(5);
 /// How much longer a stop may take than until now, and how often that is said anew: a master that hangs is not waited for.
 const EXTENSION: Duration = Duration::from_secs(15);
 const EXTENSION_STEP: Duration = Duration::from_secs(5);
-/// When sockets are offered again to a systemd that was busy.
-const STORE_STEP: Duration = Duration::from_millis(100);
 
 /// Sums over all pools.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -265,59 +265,6 @@ impl Supervisor {
                 slow: sum.slow.wrapping_add(header.slow_requests.load(Relaxed).into()),
             }
         })
-    }
-}
-
-/// Sockets that systemd keeps over a restart.
-impl Supervisor {
-    /// Gives it those that are ours, and takes back those that nobody needs any more.
-    fn store_sockets(&mut self, now: Instant) {
-        self.systemd.store_again = None;
-        if self.systemd.keeps == 0 {
-            return;
-        }
-        let outcome = self.release_stored().and_then(|()| self.offer_sockets());
-        match outcome {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.systemd.store_again = Some(now + STORE_STEP);
-            }
-            Err(error) => {
-                let text = "the listening sockets cannot be given to systemd to keep over a restart";
-                self.log.write(Level::Notice, format!("{text}: {}", errno_text(&error)));
-            }
-        }
-    }
-
-    fn release_stored(&mut self) -> io::Result<()> {
-        while let Some(name) = self.sockets.first_gone() {
-            self.systemd.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"))?;
-            self.sockets.forget_gone();
-        }
-        Ok(())
-    }
-
-    fn offer_sockets(&mut self) -> io::Result<()> {
-        let room = self.systemd.keeps.saturating_sub(self.sockets.stored());
-        let wanted = self.sockets.to_store();
-        if wanted.len() > room && !std::mem::replace(&mut self.systemd.store_full_told, true) {
-            let (keeps, left) = (self.systemd.keeps, wanted.len() - room);
-            let advice = "raise FileDescriptorStoreMax= in the unit";
-            let text =
-                format!("systemd keeps {keeps} descriptors and {left} socket(s) more are there: {advice}");
-            self.log.write(Level::Warning, text);
-        }
-        let mut kept = Vec::new();
-        let mut outcome = Ok(());
-        for (place, name, fd) in wanted.into_iter().take(room) {
-            outcome = self.systemd.send_with(&format!("FDSTORE=1\nFDNAME={name}"), &[fd]);
-            if outcome.is_err() {
-                break;
-            }
-            kept.push(place);
-        }
-        kept.into_iter().for_each(|place| self.sockets.note_stored(place));
-        outcome
     }
 }
 
