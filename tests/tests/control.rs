@@ -81,15 +81,15 @@ fn worker(server: &Server, pool: &str) -> String {
     ask(server, pool).split(' ').next_back().expect("a pid").to_owned()
 }
 
-/// Waits until another worker answers: for a moment that of the generation before may do so as well.
+/// Another worker answers, from the moment on that the outcome was told.
 fn relieved(server: &Server, pool: &str, before: &str) {
-    let gone = || (worker(server, pool) != before).then_some(());
-    wait::until(gone).unwrap_or_else(|| panic!("{before} still serves {pool}\n{}", server.log()));
+    assert_ne!(worker(server, pool), before, "{pool} is still served by it\n{}", server.log());
 }
 
-/// Waits until the pool's new worker is the one that answers.
+/// As `relieved`, by its setting.
 fn answers(server: &Server, pool: &str, start: &str) {
-    wait::until(|| ask(server, pool).starts_with(start).then_some(())).expect("the new setting");
+    let answer = ask(server, pool);
+    assert!(answer.starts_with(start), "{pool} answers {answer} and not {start}");
 }
 
 /// What a command says, and that the pools that it names have other workers then, and the others the same.

@@ -5,6 +5,7 @@
 mod complaints;
 mod endpoint;
 pub mod protocol;
+mod settling;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -21,6 +22,7 @@ use crate::supervisor::Supervisor;
 use complaints::Complaints;
 use endpoint::Endpoint;
 use protocol::{Answer, LONGEST_REQUEST, MOST_LINES, Request};
+use settling::Settling;
 
 /// Peers at once.
 const MOST_PEERS: usize = 32;
@@ -43,6 +45,7 @@ pub(crate) struct Control {
     /// Nobody is taken in before.
     paused_until: Option<Instant>,
     complaints: Complaints,
+    settling: Vec<Settling>,
 }
 
 #[derive(Debug)]
@@ -111,7 +114,8 @@ impl Peer {
 impl Control {
     /// When something is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.peers.values().filter_map(|peer| peer.deadline).chain(self.paused_until).min()
+        let settling = settling::deadline(&self.settling, Instant::now());
+        self.peers.values().filter_map(|peer| peer.deadline).chain(self.paused_until).chain(settling).min()
     }
 }
 
@@ -277,6 +281,7 @@ impl Supervisor {
 
     /// What is due.
     pub(crate) fn serve_control(&mut self, now: Instant) {
+        self.tell_settled(now);
         let is_late = |peer: &Peer| peer.deadline.is_some_and(|deadline| now >= deadline);
         let late = self.control.peers.iter().filter(|(_, peer)| is_late(peer)).map(|(ticket, _)| *ticket);
         for ticket in late.collect::<Vec<_>>() {

@@ -326,7 +326,11 @@ impl Supervisor {
     }
 
     fn conclude_reload(&mut self, asks: &[Ask], outcome: &Outcome) {
-        asks.iter().for_each(|ask| self.answer(&ask.tickets, outcome));
+        let tickets: Vec<Ticket> = asks.iter().flat_map(|ask| ask.tickets.clone()).collect();
+        match outcome {
+            Outcome::Done(_) => self.answer_when_settled(&tickets, outcome),
+            Outcome::Refused(_) => self.answer(&tickets, outcome),
+        }
         let text = match outcome {
             Outcome::Done(_) => "reload is done".to_owned(),
             Outcome::Refused(errors) => format!("reload was refused for {} reason(s)", errors.len()),

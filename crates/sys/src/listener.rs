@@ -7,14 +7,14 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::lchown;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockname, getsockopt, setsockopt,
-    socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, connect, getsockname, getsockopt,
+    setsockopt, socket, sockopt,
 };
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getgid, getuid};
@@ -62,7 +62,7 @@ pub fn unix(path: &Path, access: &Access, backlog: i32) -> Result<OwnedFd, Liste
     if length > LONGEST_PATH {
         return Err(ListenError::TooLong(length));
     }
-    if UnixStream::connect(path).is_ok() {
+    if is_answered(path) {
         return Err(ListenError::InUse);
     }
     let fd = open(AddressFamily::Unix)?;
@@ -76,6 +76,14 @@ pub fn unix(path: &Path, access: &Access, backlog: i32) -> Result<OwnedFd, Liste
         .and_then(|()| listen(&fd, backlog).map_err(ListenError::Listen))
         .inspect_err(|_| drop(std::fs::remove_file(path)))?;
     Ok(fd)
+}
+
+/// Somebody listens at that path. One whose queue is full is not waited for.
+fn is_answered(path: &Path) -> bool {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let asked = socket(AddressFamily::Unix, SockType::Stream, flags, None)
+        .and_then(|fd| connect(fd.as_raw_fd(), &UnixAddr::new(path)?));
+    matches!(asked, Ok(()) | Err(Errno::EAGAIN))
 }
 
 /// Listens at a TCP address.
@@ -230,6 +238,19 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o666);
+    }
+
+    /// A blocking connect would wait for ever.
+    #[test]
+    fn one_whose_queue_is_full_is_a_live_one() {
+        let _alone = UMASK.lock().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let _busy = unix(&path, &access(0o600), 0).unwrap();
+        let _waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        for _ in 0..3 {
+            assert!(matches!(unix(&path, &access(0o600), 0), Err(ListenError::InUse)));
+        }
     }
 
     #[test]
