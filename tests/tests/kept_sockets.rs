@@ -48,10 +48,7 @@ impl Manager {
         let more = pools.iter().fold(setup, |setup, pool| {
             setup.pool(pool, &format!("listen = {}", self.path(&format!("{pool}.sock")).display()))
         });
-        let setup = more
-            .env("NOTIFY_SOCKET", &self.address)
-            .env("FDSTORE", "8")
-            .global("process_control_timeout = 20");
+        let setup = more.env("NOTIFY_SOCKET", &self.address).env("FDSTORE", "8");
         let names: Vec<&str> = self.store.iter().map(|(name, _)| name.as_str()).collect();
         let setup =
             self.store.iter().fold(setup, |setup, (_, fd)| setup.passed(fd.try_clone().expect("own socket")));

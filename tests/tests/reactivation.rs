@@ -63,7 +63,6 @@ impl Holder {
 
     fn setup(&self) -> Setup {
         let setup = Setup::new()
-            .global("process_control_timeout = 20")
             .www(&format!("listen = {}", self.listen()))
             .passed(self.socket.try_clone().expect("own socket"));
         match self.by_fpm_sockets {
