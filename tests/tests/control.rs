@@ -62,8 +62,10 @@ fn path(server: &Server) -> PathBuf {
     server.dir().join("php-fpm.pid.control")
 }
 
+/// Once there are some: a worker is forked before it has its title.
 fn pids(server: &Server, pool: &str) -> Vec<i32> {
-    server.workers(pool).into_iter().map(|worker| worker.pid).collect()
+    let workers = || Some(server.workers(pool)).filter(|workers| !workers.is_empty());
+    wait::until(workers).unwrap_or_default().into_iter().map(|worker| worker.pid).collect()
 }
 
 const WHO: &str = "<?php echo ini_get('precision'), ' ', getmypid();";
