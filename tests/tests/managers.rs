@@ -67,10 +67,12 @@ fn release(server: &Server, clients: Vec<Client>) -> String {
 }
 
 /// The log, masked; the order of what several workers cause is a matter of chance. php-fpm takes every stopped child
-/// for one that it stopped itself.
+/// for one that it stopped itself, and says so in other words.
 fn told(server: &Server) -> String {
     let log = mask(server, &server.log(), &[]);
-    let mut lines: Vec<&str> = log.lines().filter(|line| !line.contains("stopped for tracing")).collect();
+    let stopped = |line: &str| line.contains("stopped for tracing") || line.contains("is stopped (SIGSTOP)");
+    let mut lines: Vec<&str> =
+        log.lines().map(|line| if stopped(line) { "a child is stopped" } else { line }).collect();
     lines.sort_unstable();
     lines.join("\n")
 }

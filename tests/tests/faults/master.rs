@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use cornac_tests::traffic::{Address, served};
-use cornac_tests::{Manner, Server, Setup, Side, Signal, Traffic, skip_unless_root};
+use cornac_tests::{Manner, Request, Server, Setup, Side, Signal, Traffic, skip_unless_root, wait};
 
 use super::say;
 
@@ -64,6 +64,37 @@ fn nobody_survives_the_master() {
         }
         server.stop();
     }
+}
+
+/// Who has a request when the master is killed finishes it, if that takes no longer than a second; and is in nobody's way.
+#[test]
+fn a_request_survives_the_master_for_a_second() {
+    let setup = served(Setup::new().www("pm.max_children = 4"))
+        .script("short.php", "<?php touch($_GET['f']); $end = microtime(true) + 0.3; while (microtime(true) < $end); echo 'done';")
+        .script("long.php", "<?php touch($_GET['f']); while (true) usleep(1000);")
+        .script("begun.php", "<?php echo 'begun'; flush(); touch($_GET['f']); while (true) usleep(1000);");
+    let server = Server::start(Side::Subject, &setup);
+    let begin = |name: &str| {
+        let file = server.fill(&format!("{{dir}}/tmp/{name}"));
+        let mut client = server.connect();
+        client.write(&Request::get(&server, &format!("/{name}?f={file}")).encode()).expect("sent");
+        let begun = wait::until(|| fs::exists(&file).expect("own folder").then_some(()));
+        assert!(begun.is_some(), "{name} has not begun\n{}", server.log());
+        client
+    };
+    let [mut begun, mut long, mut short] = ["begun.php", "long.php", "short.php"].map(begin);
+    let killed = Instant::now();
+    server.signal(Signal::SIGKILL);
+    server.wait_exit();
+    // While they finish.
+    server.start_again();
+    assert_eq!(short.read_reply().body(), "done");
+    let long = long.read_reply();
+    assert_eq!((long.status(), long.stderr.as_slice()), (500, &b"The server of this request was killed"[..]));
+    assert_eq!(begun.read_reply().end, None);
+    assert!(killed.elapsed() < Duration::from_secs(15), "{:?}", killed.elapsed());
+    assert_eq!(server.get("/traffic.php?n=1&us=0").status(), 200);
+    server.stop();
 }
 
 /// php-fpm's workers go on without a master, and the next start is refused.
@@ -164,7 +195,7 @@ fn a_socket_file_taken_away_is_told_and_made_anew() {
             "WARNING: [pool www] the socket {} {line}: clients cannot",
             server.socket("www").display()
         ));
-        let request = cornac_tests::Request::get(&server, "/traffic.php?n=1&us=0");
+        let request = Request::get(&server, "/traffic.php?n=1&us=0");
         assert_eq!(queued.send(&request).status(), 200, "{name}");
         drop(another);
         if name == "a folder" {

@@ -22,6 +22,8 @@ const FAULTS: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIG
 /// As PHP answers a fatal error that it does not display. The web server's log gets the message.
 const HEAD: &[u8] = b"Status: 500 Internal Server Error\r\nContent-type: text/html; charset=UTF-8\r\n\r\n";
 const MESSAGE: &[u8] = b"The worker that ran this request crashed";
+/// No longer than the other.
+const ABANDONED: &[u8] = b"The server of this request was killed";
 const ROOM: usize = 3 * HEADER_LEN + MESSAGE.len() + HEAD.len() + 2 * 8 + 8;
 /// As a shell tells of a command that a signal ended.
 const APP_STATUS: u32 = 128;
@@ -84,7 +86,7 @@ fn handle(signal: c_int) {
 
 /// Answers, then lets the signal do what it would have done: the process ends by it, with a core where that is wanted.
 extern "C" fn on_crash(signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
-    answer(APP_STATUS + signal as u32);
+    answer(APP_STATUS + signal as u32, MESSAGE);
     // SAFETY: the default action has no handler of ours.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
     // SAFETY: the kernel passes the signal's description.
@@ -97,10 +99,15 @@ extern "C" fn on_crash(signal: c_int, info: *mut siginfo_t, _context: *mut c_voi
 
 /// A worker ends by `_exit`: who comes here is an extension that calls `exit`.
 extern "C" fn on_exit() {
-    answer(ENDED);
+    answer(ENDED, MESSAGE);
 }
 
-fn answer(app_status: u32) {
+/// The process ends at once, in the middle of a request. In a signal handler.
+pub(super) fn answer_abandoned() {
+    answer(ENDED, ABANDONED);
+}
+
+fn answer(app_status: u32, message: &[u8]) {
     let known = ANSWERABLE.swap(0, Relaxed);
     // SAFETY: getpid has no preconditions.
     if known == 0 || unsafe { libc::getpid() } != WORKER.load(Relaxed) {
@@ -116,7 +123,7 @@ fn answer(app_status: u32) {
             length += bytes.len();
         }
     };
-    for (stream, content) in [(Stream::Stderr, MESSAGE), (Stream::Stdout, HEAD)] {
+    for (stream, content) in [(Stream::Stderr, message), (Stream::Stdout, HEAD)] {
         append(&stream_header(stream, request_id, content.len() as u16));
         append(content);
         append(fastcgi::response::padding(content.len() as u16));

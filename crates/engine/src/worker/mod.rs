@@ -6,6 +6,7 @@
 //! ```
 
 mod access;
+mod bereaved;
 mod clock;
 mod connection;
 mod crash;
@@ -123,6 +124,7 @@ pub(crate) fn live(place: Place, access_log: Option<RawFd>, output: Vec<OwnedFd>
     crash::install();
     php::begin_worker();
     status::remember(place);
+    bereaved::install(place.slot);
     let pid = std::process::id();
     place.board.occupy(place.slot, pid, clock::epoch_seconds());
     let access = access_log.and_then(|fd| AccessLog::new(fd, place.spec, pid));

@@ -22,6 +22,11 @@ static HEADER: AtomicPtr<Header> = AtomicPtr::new(ptr::null_mut());
 /// fails too, and a `poll` finds it readable. A flag alone would leave a gap between the look at it and the
 /// wait. While the queue is drained, nothing has to be put there: the listening socket makes nobody wait any more.
 extern "C" fn on_quit(_signal: libc::c_int) {
+    ask_oneself();
+}
+
+/// As SIGQUIT does; safe in a signal handler.
+pub(super) fn ask_oneself() {
     REQUESTED.store(true, Relaxed);
     // SAFETY: null, or the scoreboard's header, which stays mapped for as long as this process lives.
     if unsafe { HEADER.load(Relaxed).as_ref() }.is_some_and(Header::is_draining) {
