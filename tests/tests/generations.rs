@@ -1,7 +1,10 @@
 //! Reloads under load: the next generation beside the one that serves, and not a request lost; what cannot start changes
 //! nothing; pools, addresses and socket files that come, go and change.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::time::Duration;
 
 use cornac_tests::client::Client;
@@ -170,4 +173,86 @@ fn pools_come_and_go_beside_traffic() {
     }
     traffic.end().expect_none_lost(&server, 25);
     server.stop();
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("socket").permissions().mode() & 0o777
+}
+
+#[test]
+fn socket_files_are_put_right() {
+    let setup = |mode: &str| held(&format!("listen.mode = {mode}"));
+    let server = Server::start(Side::Subject, &setup("0600"));
+    let path = server.socket("www");
+    let spoil: [(&str, fn(&Path)); 4] = [
+        ("mode", |path| fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("own file")),
+        ("removed", |path| fs::remove_file(path).expect("own file")),
+        ("a file in its place", |path| {
+            fs::remove_file(path).expect("own file");
+            fs::write(path, "").expect("own folder");
+        }),
+        ("a dead socket in its place", |path| {
+            fs::remove_file(path).expect("own file");
+            drop(UnixListener::bind(path).expect("own folder"));
+        }),
+    ];
+    for ((name, spoil), times) in spoil.into_iter().zip(2..) {
+        // Others wait in the queue of the socket that is about to be unreachable.
+        let waiting = hold(&server, times, || server.connect());
+        spoil(&path);
+        reload(&server, times);
+        assert_eq!(mode(&path), 0o600, "{name}");
+        if name != "mode" {
+            assert_eq!(server.get("/held.php?0").body(), "held", "{name}");
+        }
+        release(&server, times, waiting, name);
+    }
+    server.configure(&setup("0666"));
+    reload(&server, 6);
+    assert_eq!(mode(&path), 0o666);
+    settled(&server);
+    server.stop();
+    assert!(!path.exists());
+}
+
+/// One worker whose script waits for a file of the number it is given, unless that is 0.
+fn held(lines: &str) -> Setup {
+    let script = "<?php $n = $_SERVER['QUERY_STRING']; while ($n && !file_exists(dirname(__DIR__) . '/release' . $n)) usleep(5000); echo 'held';";
+    Setup::new().script("held.php", script).www(&format!("pm = static\npm.max_children = 1\n{lines}"))
+}
+
+/// The first occupies the worker, the others wait in the queue.
+fn hold(server: &Server, number: usize, connect: impl Fn() -> Client) -> Vec<Client> {
+    let mut clients: Vec<Client> = (0..4).map(|_| connect()).collect();
+    let request = Request::get(server, &format!("/held.php?{number}")).encode();
+    clients.iter_mut().for_each(|client| client.write(&request).expect("queued"));
+    clients
+}
+
+fn release(server: &Server, number: usize, clients: Vec<Client>, what: &str) {
+    server.write(&format!("release{number}"), "");
+    for mut client in clients {
+        let reply = client.read_reply();
+        assert_eq!(reply.body(), "held", "{what}: {}\n{}", reply.to_text(), server.log());
+    }
+}
+
+#[test]
+fn who_waits_at_a_pool_that_goes_is_served() {
+    for listen in ["", "listen = 127.0.0.1:{port}"] {
+        let server = Server::start(Side::Subject, &held("").pool("gone", listen));
+        let connect = || match listen {
+            "" => Client::unix(&server.socket("gone")),
+            _ => {
+                Client::tcp(format!("127.0.0.1:{}", server.port(0)).parse().expect("address")).expect("pool")
+            }
+        };
+        let waiting = hold(&server, 1, connect);
+        server.configure(&held(""));
+        reload(&server, 2);
+        assert!(!server.socket("gone").exists());
+        release(&server, 1, waiting, listen);
+        settled(&server);
+        server.stop();
+    }
 }

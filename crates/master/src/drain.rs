@@ -8,6 +8,7 @@ use plan::{Event, PoolId};
 use sys::closing;
 use sys::queue::Queue;
 
+use crate::inheritance::is_same;
 use crate::log::errno_text;
 use crate::supervisor::Supervisor;
 
@@ -17,6 +18,12 @@ const UNKNOWN: u32 = 4096;
 const ALL: u32 = u32::MAX;
 
 impl Supervisor {
+    /// The pool's socket is nobody else's: its next generation has another one, or there is none.
+    pub(crate) fn is_left_alone(&self, pool: PoolId) -> bool {
+        let socket = &self.pools[pool].socket.fd;
+        self.roster.values().all(|id| !is_same(&self.pools[*id].socket.fd, socket))
+    }
+
     /// From now on the pool's workers, when asked to finish, take what is queued and then end.
     pub(crate) fn drain(&mut self, pool: PoolId) {
         let fd = Rc::clone(&self.pools[pool].socket.fd);
@@ -27,9 +34,10 @@ impl Supervisor {
         }
         // That it is gone is no surprise.
         self.pools[pool].file = None;
-        let to_serve = match ours {
-            true => ALL,
-            false => self.waiting(pool).unwrap_or(UNKNOWN),
+        let lent = !ours && self.sockets.knows(&fd);
+        let to_serve = match lent {
+            true => self.waiting(pool).unwrap_or(UNKNOWN),
+            false => ALL,
         };
         if let Err(error) = closing::set_blocking(&fd, false) {
             let text = format!("the listening socket cannot be drained: {}", errno_text(&error));

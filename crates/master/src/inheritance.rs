@@ -18,9 +18,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use config::{Level, Listen};
+use sys::closing;
 use sys::listener::{self, Bound};
 
 use crate::log::{Log, errno_text, printable};
+pub(crate) use doors::is_same;
 pub(crate) use handed::{HandedIn, Match};
 
 /// The environment variable; those that follow have `_1`, `_2` … at their ends.
@@ -216,6 +218,10 @@ impl Sockets {
                 index += 1;
             } else {
                 listener.unlink();
+                if let Bound::Tcp(_) = listener.bound {
+                    // Those that are queued are still served.
+                    let _ = closing::refuse_newcomers(&listener.fd);
+                }
                 self.gone.extend(stored::store_name(&listener.bound).filter(|_| listener.stored));
                 self.list.swap_remove(index);
             }

@@ -397,6 +397,9 @@ impl Supervisor {
 
     /// The pool's workers are about to be asked to finish.
     pub(crate) fn retire(&mut self, pool: PoolId) {
+        if self.is_left_alone(pool) {
+            self.drain(pool);
+        }
         // Without a successor its fork server keeps what is parked until it ends.
         if self
             .pools

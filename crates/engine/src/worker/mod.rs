@@ -364,12 +364,11 @@ impl Exchange {
             // One that cannot be parked is served on until it can be, or is silent.
             Outcome::Served if self.keep && self.connection.is_open() => {
                 if self.must_end() && self.park() {
-                    Next::Leave(0)
+                    Next::Close
                 } else {
                     Next::Keep
                 }
             }
-            Outcome::Served if self.must_end() => Next::Leave(0),
             Outcome::Served => Next::Close,
         }
     }

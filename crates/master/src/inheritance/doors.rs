@@ -22,6 +22,11 @@ impl Sockets {
         self.list.iter().any(|listener| listener.ends_with_us() && is_same(&listener.fd, fd))
     }
 
+    /// It is ours, or lent to us.
+    pub(crate) fn knows(&self, fd: &OwnedFd) -> bool {
+        self.list.iter().any(|listener| is_same(&listener.fd, fd))
+    }
+
     /// Whoever is queued there is served, nobody else can connect: a unix socket has no file any more, a TCP socket drops
     /// what asks for a connection.
     pub(crate) fn close_to_newcomers(&mut self, fd: &OwnedFd) -> io::Result<()> {
@@ -47,7 +52,8 @@ impl Sockets {
     }
 }
 
-fn is_same(one: &OwnedFd, other: &OwnedFd) -> bool {
+/// Two descriptors of one socket.
+pub(crate) fn is_same(one: &OwnedFd, other: &OwnedFd) -> bool {
     let file = |fd: &OwnedFd| fstat(fd).map(|facts| (facts.st_dev, facts.st_ino));
     file(one).is_ok_and(|one| file(other).is_ok_and(|other| one == other))
 }
