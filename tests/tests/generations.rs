@@ -175,6 +175,9 @@ fn pools_come_and_go_beside_traffic() {
     server.stop();
 }
 
+/// What may happen to a socket file, and its name.
+type Spoil = (&'static str, fn(&Path));
+
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).expect("socket").permissions().mode() & 0o777
 }
@@ -184,7 +187,7 @@ fn socket_files_are_put_right() {
     let setup = |mode: &str| held(&format!("listen.mode = {mode}"));
     let server = Server::start(Side::Subject, &setup("0600"));
     let path = server.socket("www");
-    let spoil: [(&str, fn(&Path)); 4] = [
+    let spoil: [Spoil; 4] = [
         ("mode", |path| fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("own file")),
         ("removed", |path| fs::remove_file(path).expect("own file")),
         ("a file in its place", |path| {
