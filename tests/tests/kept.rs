@@ -377,3 +377,28 @@ fn through(front: &Nginx, number: usize) -> Result<(), String> {
     }
     Err(format!("{number}: {} {}", answer.status, answer.text().chars().take(60).collect::<String>()))
 }
+
+/// At the end of the service a connection is closed with the answer to its next request, or once it has been silent
+/// for a second; what comes on it before is served.
+#[test]
+fn a_stop_serves_what_comes_on_kept_connections() {
+    cornac(&setup(2, ""), |server| {
+        let mut clients = kept(server, 20);
+        server.signal(Signal::SIGQUIT);
+        server.wait_log("Finishing ...");
+        for (number, client) in clients.iter_mut().enumerate().take(15) {
+            assert!(posts(server, client, number), "{number}: {}", server.log());
+        }
+        assert!(clients.iter_mut().all(Client::at_end));
+        assert_eq!(server.wait_exit(), 0);
+    });
+}
+
+#[test]
+fn a_termination_waits_for_nobody() {
+    cornac(&setup(2, ""), |server| {
+        let mut clients = kept(server, 20);
+        server.signal(Signal::SIGTERM);
+        assert!(clients.iter_mut().all(Client::at_end));
+    });
+}

@@ -180,6 +180,8 @@ pub enum Order {
     CheckSources,
     /// Another fork server takes over the parked connections: hand them to it, and take no new ones.
     Retire,
+    /// No fork server follows: close each parked connection once it has been idle for a while.
+    Drain,
     /// Read the backtrace of a worker's request; answered by `Report::Trace`.
     Trace {
         /// The worker's slot.

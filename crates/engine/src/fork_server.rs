@@ -330,6 +330,7 @@ impl ForkServer {
                         report(self.master, &Report::Sources { changed: self.sources.have_changed() });
                     }
                     Ok(Order::Retire) => self.parking.retire(),
+                    Ok(Order::Drain) => self.parking.drain(),
                     Ok(Order::PrepareTraces) => self.reader = tracing::choose(),
                     Ok(Order::Trace { slot, pid, request, depth }) => self.trace(slot, pid, request, depth),
                     Err(_) => {}

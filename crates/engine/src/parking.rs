@@ -58,6 +58,8 @@ pub(crate) struct Parking {
     /// The limits of open files that workers have, where ours is higher.
     files: Option<(rlim_t, rlim_t)>,
     duty: Duty,
+    /// Those that are idle for a while are closed.
+    drains: bool,
     /// What the mailbox's socket is watched for.
     watched_for: EpollFlags,
     /// The next look whether somebody has to be nudged.
@@ -121,6 +123,7 @@ impl Parking {
             room: usize::try_from(room.saturating_sub(RESERVE)).unwrap_or(usize::MAX),
             files: raised.then_some((files, most)),
             duty: Duty::Ahead,
+            drains: false,
             watched_for: EpollFlags::empty(),
             look: None,
             full_until: None,
@@ -135,7 +138,9 @@ impl Parking {
 
     /// When `turn` has something to do at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.look.into_iter().chain(self.full_until).min()
+        let silent =
+            self.parked.values().next().filter(|_| self.drains).map(|oldest| oldest.since + SURELY_IDLE);
+        [self.look, self.full_until, silent].into_iter().flatten().min()
     }
 
     /// The mailbox's end that workers use.
@@ -178,6 +183,21 @@ impl Parking {
         self.watch_mailbox();
     }
 
+    /// Nobody takes over: whoever does not come soon finds a closed connection.
+    pub(crate) fn drain(&mut self) {
+        self.drains = true;
+    }
+
+    fn close_silent(&mut self) {
+        let is_silent = |parked: &Parked| parked.since.elapsed() >= SURELY_IDLE;
+        while let Some(oldest) =
+            self.parked.first_entry().filter(|oldest| self.drains && is_silent(oldest.get()))
+        {
+            let _ = self.epoll.delete(&oldest.remove().socket);
+        }
+        self.calls().note_parked(self.parked.len());
+    }
+
     /// Does what is to be done. True if the master has to know that nobody waits for what is in the mailbox.
     pub(crate) fn turn(&mut self, workers: &[Reachable<'_>]) -> bool {
         let mut events = [EpollEvent::empty(); 64];
@@ -191,6 +211,7 @@ impl Parking {
                 number => self.woke(number, event.events()),
             }
         }
+        self.close_silent();
         if self.duty == Duty::Over {
             self.hand_over();
         } else {
@@ -200,9 +221,12 @@ impl Parking {
         self.look_who_waits(workers)
     }
 
-    /// At the end of all workers: a connection is closed once it has been idle for a while; for one with a request
-    /// there is nobody any more.
+    /// At the end of all workers: where that was no hurry, a connection is closed once it has been idle for a while;
+    /// for one with a request there is nobody any more.
     pub(crate) fn end(&mut self) {
+        if !self.drains {
+            return;
+        }
         self.take_mail();
         self.duty = Duty::Over;
         self.overflow.clear();
@@ -231,7 +255,6 @@ impl Parking {
 
     fn take_mail(&mut self) {
         let mut buffer = [0; LONGEST];
-        self.calls().mail_taken();
         for _ in 0..MOST_MESSAGES {
             if self.duty != Duty::On || !self.has_room() {
                 return;
@@ -248,9 +271,10 @@ impl Parking {
                     None if length == 0 => return self.duty = Duty::Over,
                     None => {}
                 },
-                Err(_) => return,
+                Err(_) => break,
             }
         }
+        self.calls().mail_taken();
     }
 
     fn park(&mut self, socket: OwnedFd, traits: Traits) {

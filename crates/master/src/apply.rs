@@ -117,10 +117,19 @@ impl Supervisor {
 
     /// The parked connections of this generation go to the next one of the pool, whose fork server is up.
     pub(crate) fn retire_server(&mut self, pool: PoolId) {
+        self.tell_server(pool, &Order::Retire);
+    }
+
+    /// The parked connections of the pool have no future.
+    pub(crate) fn drain_server_parking(&mut self, pool: PoolId) {
+        self.tell_server(pool, &Order::Drain);
+    }
+
+    fn tell_server(&mut self, pool: PoolId, order: &Order) {
         let server = self.pools[pool].server.as_ref();
         if let Some(channel) = server.and_then(|server| server.channel.as_ref()) {
             // One whose channel is full hangs; its parked connections end with it.
-            let _ = channel.try_send(&encode(&Order::Retire), &[]);
+            let _ = channel.try_send(&encode(order), &[]);
         }
     }
 

@@ -45,6 +45,7 @@ impl Supervisor {
         }
         // After that: a worker that is woken must not find a socket that makes it wait.
         self.pools[pool].board.header().begin_drain(to_serve);
+        self.drain_server_parking(pool);
         self.count_queue(pool);
     }
 

@@ -400,13 +400,12 @@ impl Supervisor {
         if self.is_left_alone(pool) {
             self.drain(pool);
         }
-        // Without a successor its fork server keeps what is parked until it ends.
-        if self
-            .pools
-            .iter()
-            .any(|(id, other)| id != pool && Rc::ptr_eq(&other.mailbox, &self.pools[pool].mailbox))
-        {
-            self.retire_server(pool);
+        let mailbox = &self.pools[pool].mailbox;
+        let has_successor =
+            self.pools.iter().any(|(id, other)| id != pool && Rc::ptr_eq(&other.mailbox, mailbox));
+        match has_successor {
+            true => self.retire_server(pool),
+            false => self.drain_server_parking(pool),
         }
     }
 

@@ -86,6 +86,11 @@ impl Calls {
         self.sent.store(0, Relaxed);
     }
 
+    /// Kept connections wait here or on the way here, for a request or for their end.
+    pub fn holds_any(&self) -> bool {
+        self.parked() > 0 || self.has_ready() || self.sent.load(Relaxed) != 0
+    }
+
     /// A connection has been on its way for longer than this.
     pub fn is_overdue(&self, now: u64, limit: u64) -> bool {
         let sent = self.sent.load(Relaxed);

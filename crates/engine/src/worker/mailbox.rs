@@ -6,8 +6,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use board::mailbox::{LONGEST, Mail, Traits};
 use board::scoreboard::Calls;
+use nix::poll::{PollFlags, PollTimeout};
 use sys::mail;
 
+use super::connection::poll_raw;
 use super::{Place, clock};
 
 /// A fork server that has not looked into the mailbox for so long hangs, or is full: what goes in would wait for it.
@@ -54,6 +56,11 @@ impl Place {
             Some(Mail::Parked(traits)) => fds.into_iter().zip(traits).next(),
             _ => None,
         }
+    }
+
+    /// Waits for something in the mailbox, not for long.
+    pub(super) fn await_mail(self, milliseconds: u8) {
+        let _ = poll_raw([self.mailbox.0], PollFlags::POLLIN, PollTimeout::from(milliseconds));
     }
 
     /// Nobody is left in `accept`: from now on the fork server looks whether somebody comes, and calls a worker that

@@ -56,6 +56,11 @@ const TURN_US: u64 = 2_000;
 const LOOK_US: u64 = 2_000;
 const LOOK_SELDOM_US: u64 = 20_000;
 
+/// How long, and in what steps, a worker waits at the end of the service for requests on parked connections: somewhat
+/// longer than until those that are silent are closed.
+const LAST_WAIT_US: u64 = 2_000_000;
+const LAST_LOOK_MS: u8 = 20;
+
 /// Where a worker lives: its pool, its slot, and what it is for.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
@@ -88,11 +93,15 @@ pub(crate) struct Exchange {
 struct Turn {
     /// This connection has been served since.
     began: u64,
+    /// It was taken from the mailbox, and nothing of its request has been read.
+    is_new: bool,
     /// The last one came from the mailbox.
     from_mailbox: bool,
     /// The last look at the listening socket, and whether somebody was there.
     looked: u64,
     found: bool,
+    /// Only parked connections have been waited for since.
+    waits_since: Option<u64>,
 }
 
 /// Times of the current request.
@@ -171,12 +180,16 @@ fn leave(place: Place, code: i32) -> ! {
 fn serve(exchange: &mut Exchange, listener: &Listener) -> i32 {
     loop {
         exchange.place.wait(Stage::Accepting);
-        if exchange.place.is_asked() && !exchange.place.board.header().may_take_another() {
+        let may_accept = !exchange.place.is_asked() || exchange.place.board.header().may_take_another();
+        if !may_accept && !exchange.awaits_parked() {
             return 0;
         }
         // Whoever goes there need not be called.
         exchange.place.calls().answer_queue();
         if exchange.take_parked(listener).is_none() {
+            if !may_accept {
+                continue;
+            }
             match listener.accept() {
                 Accepted::Peer(socket, address) => {
                     if exchange.place.is_asked() {
@@ -185,6 +198,7 @@ fn serve(exchange: &mut Exchange, listener: &Listener) -> i32 {
                     exchange.open(socket, address);
                 }
                 Accepted::Dropped => continue,
+                Accepted::Over if exchange.awaits_parked() => continue,
                 Accepted::Over => return 0,
                 // No clean end: the next worker will fare no better, and is not to follow at once.
                 Accepted::Broken => return EXIT_SOFTWARE,
@@ -269,6 +283,8 @@ impl Exchange {
         self.incoming.new_connection();
         self.keep = false;
         self.turn.began = clock::monotonic_us();
+        self.turn.waits_since = None;
+        self.turn.is_new = false;
     }
 
     /// This worker has been asked to end, or has run as many requests as it may.
@@ -296,7 +312,20 @@ impl Exchange {
         self.open(socket, peer);
         self.connection.recall(traits);
         self.keep = true;
+        self.turn.is_new = true;
         Some(())
+    }
+
+    /// Before the end of the service: the fork server closes kept connections once they are silent for a while, and
+    /// what comes until then is served. False when there is nothing more to wait for, or not for so long.
+    fn awaits_parked(&mut self) -> bool {
+        let (header, now) = (self.place.board.header(), clock::monotonic_us());
+        let since = *self.turn.waits_since.get_or_insert(now);
+        let awaits = header.is_draining() && header.calls.holds_any() && now - since < LAST_WAIT_US;
+        if awaits && !header.calls.has_ready() {
+            self.place.await_mail(LAST_LOOK_MS);
+        }
+        awaits
     }
 
     /// Looks at the listening socket, every time while somebody is there.
@@ -346,7 +375,7 @@ impl Exchange {
             return Next::Close;
         };
         self.served += 1;
-        self.keep = begin.keep_connection;
+        self.keep = begin.keep_connection && !(self.must_end() && self.place.board.header().is_draining());
         self.output.begin(begin.request_id);
         crash::answerable(self.connection.raw(), begin.request_id);
         self.connection.hurry_small_packets(self.keep);
@@ -428,9 +457,11 @@ impl Exchange {
         }
     }
 
-    /// The connection has not been served on for so long that others have to come first.
-    fn has_turn(&self) -> bool {
-        !self.must_end() && clock::monotonic_us().saturating_sub(self.turn.began) < TURN_US
+    /// The connection was just taken because of a request on it, or has not been served on for so long that others have
+    /// to come first.
+    fn has_turn(&mut self) -> bool {
+        std::mem::take(&mut self.turn.is_new)
+            || !self.must_end() && clock::monotonic_us().saturating_sub(self.turn.began) < TURN_US
     }
 
     fn run_php(&mut self) -> Outcome {
