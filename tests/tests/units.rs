@@ -78,29 +78,36 @@ fn waiting_for_the_end_of_a_reload_needs_a_newer_one() {
     assert_eq!(told.is_empty(), version >= 253, "{told}");
 }
 
-/// The unit's words are a command line of ours, and the example is a configuration.
+/// The unit's commands are commands of ours, and the example is a configuration.
 #[test]
 fn what_they_start_is_there() {
     if same_on_both_sides() {
         return;
     }
     let service = unit("cornac.service");
-    let start: Vec<&str> = values(&service, "ExecStart").flat_map(str::split_whitespace).collect();
     let setup = Setup::new().handed_in("{dir}/www.sock").activated("1", "www");
-    let setup = setup.file("overlay.conf", unit("examples/overlay.conf").replace("30s", "1s"));
-    let server = Server::launch(Side::Subject, &setup.arg("--version"));
-    server.wait_exit();
-    let config = server.fill("{dir}/php-fpm.conf");
-    let words = start[1..].iter().map(|word| if word.starts_with('/') { config.as_str() } else { word });
+    let setup = setup.file("overlay.conf", unit("examples/overlay.conf").replace("30s", "1h"));
+    let server = Server::start(Side::Subject, &setup);
+    let run = |setting: &str, becomes: (&str, &str), more: &[&str]| {
+        let line = values(&service, setting).next().expect("a command");
+        let line = line.replace("/etc/php/8.2/fpm/php-fpm.conf", &server.fill("{dir}/php-fpm.conf"));
+        let (program, words) = line.split_once(' ').expect("words");
+        assert!(program == "/usr/bin/cornac" && words.starts_with(becomes.0), "{line}");
+        let words = words.replacen(becomes.0, becomes.1, 1);
+        let mut command = Command::new(Side::Subject.executable());
+        let output = command.args(words.split_whitespace()).args(more).output().expect("it starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
     let overlay = server.fill("{dir}/overlay.conf");
-    let checked = Command::new(Side::Subject.executable())
-        .arg("check")
-        .args(words.skip(1))
-        .args(["--overlay", &overlay])
-        .output()
-        .expect("the command starts");
-    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
-    assert!(start[1] == "run" && said.contains("test is successful"), "{start:?} {said}");
+    let (_, said) = run("ExecStart", ("run ", "check "), &["--overlay", &overlay]);
+    assert!(said.contains("test is successful"), "{said}");
+    let (code, said) = run("ExecReload", ("reload ", "reload "), &[]);
+    assert_eq!(code, Some(0), "{said}");
+    server.wait_ready_times(2);
+    server.configure(&setup.clone().www("pm.max_children = none"));
+    let (code, said) = run("ExecReload", ("reload ", "reload "), &[]);
+    assert!(code == Some(1) && said.contains("pm.max_children"), "{code:?} {said}");
+    server.stop();
 }
 
 /// Nobody needs more rights than the drop-in leaves.
