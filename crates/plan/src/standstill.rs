@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use config::Level;
 
 use crate::pool::{Pool, Server};
-use crate::{Action, Plan, PoolId, signal_name};
+use crate::{Action, Phase, Plan, PoolId, signal_name};
 
 /// How long a fork server may be stopped.
 const STOPPED: Duration = Duration::from_secs(10);
@@ -34,6 +34,9 @@ impl Plan {
     pub(crate) fn server_paused(&mut self, pool: PoolId, pid: u32, signal: Option<i32>, now: Instant) {
         let before = self.pools[pool].server_paused.take();
         match signal.map(signal_name) {
+            Some(_) if matches!(self.phase, Phase::Stopping(_)) => {
+                self.actions.push(Action::KillServer(pool))
+            }
             Some(name) => {
                 self.pools[pool].server_paused = Some(before.unwrap_or(now + STOPPED));
                 let what = format!("fork server {pid} is stopped ({name}) and starts no workers");
@@ -46,6 +49,13 @@ impl Plan {
             }
             None => {}
         }
+    }
+
+    /// A stop need not wait for what a stopped fork server does not tell: when it is gone, we see for ourselves.
+    pub(crate) fn kill_paused_servers(&mut self) {
+        let paused = |id: &PoolId| self.pools[*id].server_paused.is_some();
+        let paused: Vec<PoolId> = self.pools.ids().into_iter().filter(paused).collect();
+        self.actions.extend(paused.into_iter().map(Action::KillServer));
     }
 
     /// A signal has stopped a worker, or (`None`) it goes on.

@@ -86,6 +86,7 @@ impl Plan {
             looked_again: false,
             limit: None,
         });
+        self.kill_paused_servers();
         if drains {
             self.begin_drain();
         }

@@ -271,6 +271,25 @@ fn a_stopped_fork_server_is_replaced() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_a_stopped_fork_server() {
+    let paused = Event::ServerPaused { pool: 0, pid: 50, signal: Some(19) };
+    for paused_before in [true, false] {
+        let mut s = Stage::running(1, 0);
+        let mut actions = Vec::new();
+        if paused_before {
+            s.at(0, paused.clone());
+        }
+        actions.extend(s.at(1, Event::Asked(Request::Finish)));
+        if !paused_before {
+            actions.extend(s.at(2, paused.clone()));
+        }
+        assert_eq!(actions.iter().filter(|action| *action == "kill 0").count(), 1, "{actions:?}");
+        let after = s.at(3, died(Exit::Signal { number: 9, core: false }));
+        assert!(!after.iter().any(|action| action.starts_with("start")), "{after:?}");
+    }
+}
+
+#[test]
 fn a_fork_server_that_does_not_answer_is_replaced() {
     let mut s = Stage::running(2, 0);
     s.at(5000, Event::WorkerExited { pool: 0, slot: 1, exit: CLEAN, served: true });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cornac_tests::processes::Process;
 use cornac_tests::scene::{begun, slow};
 use cornac_tests::traffic::served;
-use cornac_tests::{Manner, Server, Setup, Side, Signal, Traffic, wait};
+use cornac_tests::{Manner, Request, Server, Setup, Side, Signal, Traffic, wait};
 
 use super::say;
 
@@ -98,6 +98,31 @@ fn a_stopped_fork_server_is_replaced() {
     // The killed worker may have had a request.
     assert!(tally.lost() <= 1 && tally.sent >= 300, "{tally}\n{}", server.log());
     server.stop();
+}
+
+/// What is in flight is finished, and the end is not held up.
+#[test]
+fn a_stopped_fork_server_does_not_hold_up_a_stop() {
+    for (signal, before) in [(Signal::SIGQUIT, true), (Signal::SIGQUIT, false), (Signal::SIGTERM, true)] {
+        let server = Server::start(Side::Subject, &served(Setup::new()).www("pm.max_children = 3"));
+        let first = fork_server(&server, "www");
+        let mut client = server.connect();
+        client.write(&Request::get(&server, "/traffic.php?n=7&us=300000").encode()).expect("sent");
+        let busy =
+            wait::until(|| server.processes().into_iter().find(|one| one.title().contains("pool www")));
+        assert!(busy.is_some());
+        if before {
+            first.signal(Signal::SIGSTOP);
+            server.wait_log("is stopped (SIGSTOP)");
+        }
+        server.signal(signal);
+        if !before {
+            first.signal(Signal::SIGSTOP);
+        }
+        server.expect_gone();
+        let reply = client.read_reply();
+        assert!(signal == Signal::SIGTERM || reply.body().starts_with("7,7,"), "{}", server.log());
+    }
 }
 
 /// Two fork servers are lost while their workers are busy for ever: the pool has as many places twice, and all are taken.
