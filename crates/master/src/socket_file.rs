@@ -81,7 +81,7 @@ impl Supervisor {
     /// Tells, once, when clients cannot find a pool's socket any more.
     pub(crate) fn look_at_file(&mut self, pool: PoolId) {
         // The next generation may have made it anew already.
-        if !self.plan.serves(pool) {
+        if !self.plan.serves_alone(pool) {
             return;
         }
         let found = self.pools[pool].file.as_mut().and_then(SocketFile::look);

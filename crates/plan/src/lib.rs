@@ -438,9 +438,9 @@ impl Plan {
         workers.map(|(slot, worker)| (slot, worker.pid)).collect()
     }
 
-    /// Whether the pool is of the generation that serves.
-    pub fn serves(&self, pool: PoolId) -> bool {
-        self.pools[pool].serves()
+    /// Whether the pool is of the generation that serves, and no next one is on its way.
+    pub fn serves_alone(&self, pool: PoolId) -> bool {
+        self.reload.is_none() && self.pools[pool].serves()
     }
 
     /// Whether a slot was ordered and its worker has not been reported yet.
