@@ -323,10 +323,11 @@ fn the_peer_of_a_parked_connection() {
 
 /// nginx never sends a POST again: each connection that is closed under it is an error. Clients post without pause
 /// through it, others come with new connections, workers end after five requests, and reload follows reload.
+/// `CORNAC_KEPT_POSTS` sets how many requests each client sends.
 #[test]
 fn nothing_is_closed_under_nginx() {
     const CLIENTS: usize = 16;
-    const POSTS: usize = 150;
+    let posts = std::env::var("CORNAC_KEPT_POSTS").map_or(150, |number| number.parse().expect("a number"));
     let setup = setup(4, "pm.max_requests = 5");
     cornac(&setup, |server| {
         let front = Nginx::start(server, &Options { keep: Some(64), ..Options::default() });
@@ -337,7 +338,7 @@ fn nothing_is_closed_under_nginx() {
                     let (front, busy) = (&front, &busy);
                     scope.spawn(move || {
                         let wrong =
-                            (0..POSTS).filter_map(|round| through(front, round * CLIENTS + client).err());
+                            (0..posts).filter_map(|round| through(front, round * CLIENTS + client).err());
                         let wrong = wrong.collect::<Vec<_>>();
                         busy.fetch_sub(1, Relaxed);
                         wrong
@@ -401,4 +402,34 @@ fn a_termination_waits_for_nobody() {
         server.signal(Signal::SIGTERM);
         assert!(clients.iter_mut().all(Client::at_end));
     });
+}
+
+/// A script that goes on after its reply holds no connection: php-fpm answers the next request on it when it has ended.
+#[test]
+fn the_next_request_does_not_wait_for_a_script_that_goes_on() {
+    let code = "<?php echo getmypid(); fastcgi_finish_request(); while (!is_file('{dir}/tmp/go')) usleep(10000); \
+                file_put_contents('{dir}/tmp/body', file_get_contents('php://input'), FILE_APPEND);";
+    let mut pair = Pair::start(&setup(2, "").file("go-on.txt", code));
+    let reason = "the connection is parked when the reply has been sent";
+    pair.differs("a script that goes on", reason, |server| {
+        server.write("www/go-on.php", server.read("go-on.txt"));
+        let mut client = server.connect();
+        let first = client.send(&Request::get(server, "/go-on.php").keep()).body();
+        client.write(&Request::get(server, "/pid.php").keep().encode()).expect("sent");
+        let sooner = server.side == Side::Subject && !same_on_both_sides();
+        let second = sooner.then(|| client.read_reply().body());
+        server.write("tmp/go", "");
+        let second = second.unwrap_or_else(|| client.read_reply().body());
+        format!("{}", first == second)
+    });
+    // What it may still read of the body is not lost.
+    pair.same("a body that is read later", |server| {
+        let mut client = server.connect();
+        let post = Request::post(server, "/go-on.php", "text/plain", &[b'x'; 100_000]).keep();
+        let first = client.send(&post).body();
+        let second = client.send(&Request::get(server, "/pid.php").keep()).body();
+        let body = wait::until(|| Some(server.read("tmp/body")).filter(|body| !body.is_empty()));
+        format!("{} {} {}", !first.is_empty(), !second.is_empty(), body.expect("written").len())
+    });
+    pair.finish();
 }

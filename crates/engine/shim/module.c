@@ -20,7 +20,11 @@ PHP_FUNCTION(fastcgi_finish_request)
 	}
 	php_output_end_all();
 	php_header();
-	RETURN_BOOL(cornac_calls->finish(cornac_request->request) == SHIM_DONE);
+	bool done = cornac_calls->finish(cornac_request->request) == SHIM_DONE;
+	if (done) {
+		cornac_calls->go_on(cornac_request->request);
+	}
+	RETURN_BOOL(done);
 }
 
 PHP_FUNCTION(apache_request_headers)

@@ -162,7 +162,7 @@ enum shim_outcome shim_request_run(const struct shim_request *request)
 		begin(request);
 		bool retire = cornac_request_ini_begin(request->php_value, request->php_admin_value);
 		cornac_calls->request_started(request->request, SG(request_info).auth_user, request->request_uri,
-			request->script, retire);
+			request->script);
 		if (php_request_startup() == SUCCESS) {
 			started = true;
 			keep_signal_handlers();

@@ -80,9 +80,10 @@ struct shim_calls {
 	const struct shim_param *(*params)(void *request, size_t *count);
 	int (*log)(void *request, int level, const char *text, size_t length, int to_peer);
 	int (*finish)(void *request);
-	/* User of Basic authentication, request URI, script, each may be NULL; the process must not serve another
-	 * request. */
-	void (*request_started)(void *request, const char *user, const char *uri, const char *script, bool retire);
+	/* The script goes on though its reply has been sent. */
+	void (*go_on)(void *request);
+	/* User of Basic authentication, request URI, script, each may be NULL. */
+	void (*request_started)(void *request, const char *user, const char *uri, const char *script);
 	void (*script_starting)(void *request);
 	/* The headers are the response's, if the request says that they are logged. */
 	void (*script_ended)(void *request, int status, uint64_t peak_memory, const struct shim_text *headers,

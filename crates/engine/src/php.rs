@@ -120,9 +120,10 @@ pub(crate) struct Calls {
     pub(crate) params: extern "C" fn(*mut c_void, *mut usize) -> *const Param,
     pub(crate) log: extern "C" fn(*mut c_void, c_int, *const c_char, usize, c_int) -> c_int,
     pub(crate) finish: extern "C" fn(*mut c_void) -> c_int,
-    /// User of Basic authentication, request URI, script, each may be null; the process must not serve
-    /// another request.
-    pub(crate) request_started: extern "C" fn(*mut c_void, *const c_char, *const c_char, *const c_char, bool),
+    /// The script goes on though its reply has been sent.
+    pub(crate) go_on: extern "C" fn(*mut c_void),
+    /// User of Basic authentication, request URI, script, each may be null.
+    pub(crate) request_started: extern "C" fn(*mut c_void, *const c_char, *const c_char, *const c_char),
     pub(crate) script_starting: extern "C" fn(*mut c_void),
     /// Response code, peak memory in bytes, and the response's headers if they are logged.
     pub(crate) script_ended: extern "C" fn(*mut c_void, c_int, u64, *const Text, usize),

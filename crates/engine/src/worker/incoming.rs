@@ -148,6 +148,15 @@ impl Incoming {
         Ok(count)
     }
 
+    /// Takes the end of the request's body if that is all that is left of it.
+    pub(super) fn take_end(&mut self, connection: &mut Connection) {
+        let mut ahead = self.server.clone();
+        if let Ok((used, Some(Event::StdinEnd))) = ahead.next(connection.input()) {
+            self.server = ahead;
+            connection.consume(used);
+        }
+    }
+
     /// Takes what is left of the request out of the input, without waiting for more.
     pub(super) fn skip_rest(&mut self, connection: &mut Connection) {
         while connection.has_input() && !self.server.stdin_ended() {

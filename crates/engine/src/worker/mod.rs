@@ -481,6 +481,17 @@ impl Exchange {
         outcome
     }
 
+    /// The script goes on after its reply: a kept connection need not wait for it with the next request. What the script
+    /// may still read of the body keeps the connection here.
+    fn let_connection_go(&mut self) {
+        if self.keep && !self.incoming.is_complete() {
+            self.incoming.take_end(&mut self.connection);
+        }
+        if self.incoming.is_complete() {
+            self.park();
+        }
+    }
+
     /// Ends the reply, and the connection unless it is kept. Done when PHP shuts the request down, earlier by
     /// `fastcgi_finish_request()`, and at the latest, after a failure, by us.
     fn finish(&mut self) -> c_int {

@@ -22,6 +22,7 @@ pub(crate) static CALLS: Calls = Calls {
     params,
     log,
     finish,
+    go_on,
     request_started,
     script_starting,
     script_ended,
@@ -123,15 +124,17 @@ extern "C" fn finish(request: *mut c_void) -> c_int {
     exchange(request).finish()
 }
 
+extern "C" fn go_on(request: *mut c_void) {
+    exchange(request).let_connection_go();
+}
+
 extern "C" fn request_started(
     request: *mut c_void,
     user: *const c_char,
     uri: *const c_char,
     script: *const c_char,
-    retire: bool,
 ) {
-    let Exchange { place, incoming, keep, access, .. } = exchange(request);
-    *keep &= !retire;
+    let Exchange { place, incoming, access, .. } = exchange(request);
     let [user, uri, script] = [user, uri, script].map(|text| {
         // SAFETY: C strings or null, all alive until the request is over.
         unsafe { bytes_of(text) }.unwrap_or_default()
