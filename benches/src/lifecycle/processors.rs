@@ -37,7 +37,7 @@ impl Processors {
     /// For the report.
     pub(crate) fn in_words(&self) -> &'static str {
         match self.0 {
-            Some(_) => "the load generator has one processor, the servers have the others",
+            Some(_) => "one for the load generator, the others for the servers",
             None => "shared by load generator and servers",
         }
     }

@@ -33,13 +33,23 @@ struct Kind {
     kept: usize,
     /// Whether there is a pool with a unix socket, and one with a TCP socket. Each has a generator of its own.
     sockets: (bool, bool),
+    /// Whether the load generator has a processor of its own. Without that it takes from the server what the server is
+    /// to be measured by.
+    apart: bool,
 }
 
 /// Waiting scripts cost no processor: both kinds of sockets fit into one run.
 const KINDS: [Kind; 3] = [
-    Kind { name: "hello, unix", script: HELLO, workers: 4, kept: 2, sockets: (true, false) },
-    Kind { name: "hello, TCP", script: HELLO, workers: 4, kept: 2, sockets: (false, true) },
-    Kind { name: "50 ms script, unix and TCP", script: NAP, workers: 16, kept: 8, sockets: (true, true) },
+    Kind { name: "hello, unix", script: HELLO, workers: 4, kept: 2, sockets: (true, false), apart: true },
+    Kind { name: "hello, TCP", script: HELLO, workers: 4, kept: 2, sockets: (false, true), apart: true },
+    Kind {
+        name: "50 ms script, unix and TCP",
+        script: NAP,
+        workers: 16,
+        kept: 8,
+        sockets: (true, true),
+        apart: false,
+    },
 ];
 
 /// How long, and how often. Each server has a steady stretch and one with reloads in every round.
@@ -75,26 +85,14 @@ struct Run {
     reloading: Tally,
 }
 
-/// In a thread of its own, which leaves the processors to the servers but one.
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<Section>, String> {
-    std::thread::scope(|scope| {
-        let measured = scope.spawn(|| {
-            let processors = Processors::divide();
-            processors.generate_here();
-            measure_all(bench, processors)
-        });
-        measured.join().map_err(|_| "the load generator panicked".to_owned())?
-    })
-}
-
-fn measure_all(bench: &Bench, processors: Processors) -> Result<Vec<Section>, String> {
     let effort = if bench.quick { QUICK } else { FULL };
     let mut sections = Vec::new();
     let mut sum = Tally::default();
     let mut reloads = 0;
     for (number, kind) in KINDS.iter().enumerate() {
         eprintln!("reload: {} …", kind.name);
-        let runs = measure_kind(bench, &effort, processors, number, kind)?;
+        let runs = in_its_place(bench, &effort, number, kind)?;
         sections.push(section(kind, &runs));
         let [_, _, cornac] = runs;
         reloads += cornac.reloads;
@@ -102,10 +100,21 @@ fn measure_all(bench: &Bench, processors: Processors) -> Result<Vec<Section>, St
     }
     let all = Line::new("failed, all of them", "", sum.failed_in_words());
     let all = all.target(format!("0 of ≥ {ENOUGH}"), sum.failed() == 0 && sum.requests() >= ENOUGH);
-    let places = Line::new("processors", "", processors.in_words());
-    let lines = vec![all, Line::new("reloads", "", reloads.to_string()), places];
+    let lines = vec![all, Line::new("reloads", "", reloads.to_string())];
     sections.push(Section { title: "reload, sum".into(), lines });
     Ok(sections)
+}
+
+/// In a thread of its own, as that may be confined to a processor.
+fn in_its_place(bench: &Bench, effort: &Effort, number: usize, kind: &Kind) -> Result<[Run; 3], String> {
+    std::thread::scope(|scope| {
+        let measured = scope.spawn(|| {
+            let processors = if kind.apart { Processors::divide() } else { Processors::default() };
+            processors.generate_here();
+            measure_kind(bench, effort, processors, number, kind)
+        });
+        measured.join().map_err(|_| "the load generator panicked".to_owned())?
+    })
 }
 
 /// php-fpm as it comes, php-fpm with time to finish, and cornac.
@@ -253,6 +262,7 @@ fn section(kind: &Kind, [fpm, patient, cornac]: &[Run; 3]) -> Section {
         Line::new("reloads", fpm.reloads.to_string(), cornac.reloads.to_string()),
         Line::new("failed without reloads", fpm.steady.failed_in_words(), cornac.steady.failed_in_words()),
         Line::new("load generator", generator(fpm), generator(cornac)),
+        Line::new("processors", "", cornac.master.processors.in_words()),
     ];
     let complaint = |run: &Run| run.master.complaint(0).unwrap_or_default();
     if [fpm, cornac].iter().any(|run| run.master.complaint(0).is_some()) {
