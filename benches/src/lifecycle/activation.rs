@@ -225,7 +225,7 @@ fn client(target: &Target, end: End, shared: &Shared) -> Result<Tally, String> {
     let mut sum = Tally::default();
     let mut leaves_after = None;
     for turn in 0_u64.. {
-        sum.add(traffic.run(&stretch(Duration::from_millis(20)))?);
+        sum.add(traffic.run(&stretch(Duration::from_millis(150)))?);
         let (seen, began) = (shared.ended.load(Ordering::Relaxed), Instant::now());
         let jitter = Duration::from_millis(turn * 7 % 20);
         let near = leaves_after.filter(|_| turn % 2 == 0).map(|delay: Duration| delay + jitter - NEAR);

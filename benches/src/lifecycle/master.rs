@@ -180,10 +180,10 @@ impl Master {
     }
 
     /// Ends what is left of the service once its master has ended, as systemd does with a unit's processes. How many
-    /// there were after a tenth of a second.
+    /// there were after half a second.
     pub(crate) fn end_leftovers(processes: &Processes) -> usize {
         let began = Instant::now();
-        while began.elapsed() < Duration::from_millis(100) {
+        while began.elapsed() < Duration::from_millis(500) {
             if processes.alive().is_empty() {
                 return 0;
             }
