@@ -39,7 +39,7 @@ const ENDS: [End; 5] = [
         global: "shutdown.sigterm = graceful\n",
         at_once: false,
     },
-    End { name: "KILL of the master", signal: Some(Signal::SIGKILL), global: "", at_once: true },
+    End { name: "KILL of the master", signal: Some(Signal::SIGKILL), global: "", at_once: false },
     End { name: "idle exit", signal: None, global: "idle_exit = 1s\n", at_once: false },
 ];
 
