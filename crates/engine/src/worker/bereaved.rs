@@ -25,7 +25,9 @@ pub(super) fn install(slot: &'static Slot) {
 fn finish() -> bool {
     // SAFETY: it is null, or the slot that lives as long as this process; its fields are atomics.
     let slot = unsafe { SLOT.load(Relaxed).as_ref() };
-    let busy = slot.map(Slot::stage).is_some_and(|stage| stage.is_active() || stage == Stage::Accepted);
+    // One that waits in `accept` may just have been given a connection; if not, it ends as if it were asked to.
+    let gone_at_once = |stage| matches!(stage, Stage::Empty | Stage::KeptIdle);
+    let busy = slot.map(Slot::stage).is_some_and(|stage| !gone_at_once(stage));
     if busy {
         quit::ask_oneself();
         let action = SigAction::new(SigHandler::Handler(on_alarm), SaFlags::empty(), SigSet::all());
