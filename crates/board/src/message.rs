@@ -18,6 +18,10 @@
 use serde::{Deserialize, Serialize};
 use trace::{Layout, Trace};
 
+/// Raised whenever a message or the scoreboard changes: a master that took over another one's fork servers speaks with
+/// those of its own version only, and lets the others alone until they end.
+pub const VERSION: u32 = 1;
+
 /// Descriptors that a fork server finds open after exec; everything else the master has is close-on-exec.
 pub mod fds {
     use std::os::fd::RawFd;

@@ -95,6 +95,13 @@ fn text(field: Field<'_>, bare: bool) -> Vec<u8> {
         },
         Field::Sigterm(Sigterm::Immediate) => b"immediate".to_vec(),
         Field::Sigterm(Sigterm::Graceful) => b"graceful".to_vec(),
+        Field::Renewal(value) => {
+            if *value {
+                b"follow".to_vec()
+            } else {
+                b"keep".to_vec()
+            }
+        }
         Field::Startup(value) => match value {
             StartupUser::Pool => Vec::new(),
             StartupUser::Root => b"root".to_vec(),

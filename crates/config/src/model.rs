@@ -146,6 +146,10 @@ pub struct Global {
     pub php_binary: Option<PathBuf>,
     /// cornac: absolute path of the socket that commands come by; an empty path means none, as `None` does.
     pub control_socket: Option<PathBuf>,
+    /// cornac: a reload goes on as another executable if there is one (`reload.executable = follow`).
+    pub reload_follows: bool,
+    /// cornac: how long the trial of a new executable may take.
+    pub upgrade_timeout: Seconds,
     /// Where each directive was given (the last time), by its name in the table.
     pub places: Places,
 }
@@ -177,6 +181,8 @@ impl Default for Global {
             systemd_watchdog: false,
             php_binary: None,
             control_socket: None,
+            reload_follows: false,
+            upgrade_timeout: Seconds(60),
             places: Places::default(),
         }
     }

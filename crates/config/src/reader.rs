@@ -248,6 +248,7 @@ impl<'a> Reader<'a> {
             Field::Facility(slot) => *slot = value::facility(&value)?,
             Field::Core(slot) => *slot = value::core_limit(&value)?,
             Field::Manager(slot) => *slot = value::process_manager(&value)?,
+            Field::Renewal(slot) => *slot = value::renewal(&value)?,
             Field::Startup(slot) => *slot = value::startup_user(&value)?,
             Field::Sigterm(slot) => *slot = value::sigterm(&value)?,
             Field::List(_) | Field::Env(_) | Field::Values(_) | Field::Flags(_) => {}

@@ -22,6 +22,8 @@ pub(crate) enum Field<'a> {
     Core(&'a mut CoreLimit),
     Manager(&'a mut ProcessManager),
     Startup(&'a mut StartupUser),
+    /// `keep` (false) or `follow`.
+    Renewal(&'a mut bool),
     Sigterm(&'a mut Sigterm),
     List(&'a mut Vec<Vec<u8>>),
     Env(&'a mut Vec<EnvEntry>),
@@ -151,6 +153,14 @@ pub(crate) fn sigterm(text: &[u8]) -> Result<Sigterm, &'static str> {
         b"immediate" => Ok(Sigterm::Immediate),
         b"graceful" => Ok(Sigterm::Graceful),
         _ => Err("must be 'immediate' or 'graceful'"),
+    }
+}
+
+pub(crate) fn renewal(text: &[u8]) -> Result<bool, &'static str> {
+    match text {
+        b"keep" => Ok(false),
+        b"follow" => Ok(true),
+        _ => Err("must be 'keep' or 'follow'"),
     }
 }
 

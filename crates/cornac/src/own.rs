@@ -29,6 +29,9 @@ enum Command {
     Check(Check),
     /// Have the running master go on with the configuration as it is now, for these pools or for all.
     Reload(Reload),
+    /// Have the running master go on as the executable that lies now where it was started from: same process id, sockets and
+    /// queues, no request lost.
+    Upgrade(Reach),
     /// Print a page of the documentation.
     #[command(hide = true)]
     Docs {
@@ -54,6 +57,9 @@ struct Run {
     /// Write the log to stderr even where that is no terminal.
     #[arg(long)]
     log_to_stderr: bool,
+    /// What a master adds that tries this executable.
+    #[arg(short = 't', hide = true)]
+    trial: bool,
 }
 
 #[derive(Debug, Args)]
@@ -137,7 +143,11 @@ pub(crate) fn run(arguments: &[OsString]) -> u8 {
                 Err(code) => return code,
             };
             invocation.force_stderr = run.log_to_stderr;
-            master::run(&invocation)
+            match run.trial && master::is_trial() {
+                true => master::try_out(&invocation),
+                false if run.trial => exit_code::USAGE,
+                false => master::run(&invocation),
+            }
         }
         Ok(Own { command: Command::Check(check) }) => {
             let invocation = invocation(check.config.or(check.named), check.reading);
@@ -146,6 +156,10 @@ pub(crate) fn run(arguments: &[OsString]) -> u8 {
         Ok(Own { command: Command::Reload(Reload { pools, changed, reach }) }) => {
             let pools = pools.into_iter().map(OsStringExt::into_vec).collect();
             let request = Request::Reload { pools, only_changed: changed, wait: reach.wait };
+            reach.resolve().map_or_else(|code| code, |reach| ask::carry_out(&reach, &request))
+        }
+        Ok(Own { command: Command::Upgrade(reach) }) => {
+            let request = Request::Upgrade { wait: reach.wait };
             reach.resolve().map_or_else(|code| code, |reach| ask::carry_out(&reach, &request))
         }
         Ok(Own { command: Command::Docs { page } }) => docs::print(page),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use board::message::{Order, encode};
 use config::Level;
-use plan::{Action, Event, PoolId, Why};
+use plan::{Action, Event, FINISHING, PoolId, Why};
 use sys::process;
 
 use crate::capture::{self, Stream};
@@ -48,14 +48,23 @@ impl Supervisor {
                 self.tell_systemd_ready();
                 self.hear_workers();
                 self.reload_serves();
+                self.upgrade_serves();
             }
-            Action::TellStopping(how) => self.systemd_stopping(how),
+            Action::TellStopping(how) => {
+                self.systemd_stopping(how);
+                self.stop_remains(how == FINISHING, Instant::now());
+            }
             Action::CheckReload => self.check_reload(),
             Action::CommitReload => self.commit_reload(),
             Action::AbandonReload => self.abandon_reload(),
             Action::Unwatch(pool) => self.unwatch(pool),
             Action::Retire(pool) => self.retire(pool),
             Action::Forget(pool) => self.forget(pool),
+            Action::TryProgram => self.try_program(),
+            Action::HandOver => self.hand_over(),
+            Action::Execute | Action::Exit if !self.remains.is_empty() => {
+                self.remains.last_action = Some(action);
+            }
             Action::Execute => self.execute_anew(),
             Action::ReopenLogs => self.reopen_logs(),
             Action::Fail { configuration } => {
@@ -241,6 +250,7 @@ impl Supervisor {
 
     pub(crate) fn end(&mut self, code: u8) {
         self.close_control();
+        self.end_trial();
         if let Some(file) = self.pid_file.take() {
             let _ = file.remove();
         }

@@ -120,6 +120,19 @@ impl Capture {
         }
     }
 
+    /// Of a child of the image of this process before us.
+    pub(crate) fn adopt(style: Style, stdout: Option<PipeReader>, stderr: Option<PipeReader>) -> Capture {
+        Capture {
+            style,
+            stdout,
+            stderr,
+            lines: Lines::default(),
+            last: Stream::Stderr,
+            fresh: false,
+            held: None,
+        }
+    }
+
     /// Keeps what is said until [`Capture::let_go`].
     pub(crate) fn hold(&mut self) {
         self.held = Some(Vec::new());

@@ -38,7 +38,7 @@ impl Supervisor {
                 self.server_ended(pool, pid, exit);
             } else if let Some((pool, slot)) = self.plan.worker_by_pid(pid) {
                 self.worker_ended(pool, slot, exit);
-            } else {
+            } else if !self.trial_ended(pid, exit) && !self.remnant_ended(pid, exit) {
                 self.stranger_ended(pid, exit);
             }
         }

@@ -8,12 +8,15 @@ pub mod protocol;
 mod settling;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use config::Level;
-use sys::{peer, users};
+use sys::{inherited, peer, users};
 
 use crate::log::{errno_text, printable};
 use crate::poller::Source;
@@ -112,6 +115,16 @@ impl Peer {
 }
 
 impl Control {
+    /// Where commands connect to.
+    pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
+        self.endpoint.as_ref()
+    }
+
+    /// Who waits with this ticket.
+    pub(crate) fn stream(&self, ticket: Ticket) -> Option<&UnixStream> {
+        self.peers.get(&ticket).map(|peer| &peer.stream)
+    }
+
     /// When something is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let settling = settling::deadline(&self.settling, Instant::now());
@@ -151,6 +164,27 @@ impl Supervisor {
                 self.log.write(Level::Warning, format!("{text}; {advice}"));
             }
         }
+    }
+
+    /// Goes on with the socket of the image of this process before us.
+    pub(crate) fn take_control(&mut self, left: Option<(Vec<u8>, RawFd)>) {
+        let Some((path, number)) = left else { return };
+        let Ok(fd) = inherited::take(number) else { return };
+        let endpoint = Endpoint::adopt(OsString::from_vec(path).into(), fd);
+        self.control.endpoint = Some(endpoint);
+        self.watch_control();
+    }
+
+    /// A command that asked that image, and waits.
+    pub(crate) fn take_waiting_peer(&mut self, fd: OwnedFd) -> Option<Ticket> {
+        let stream = UnixStream::from(fd);
+        let who = peer::credentials(&stream).ok()?;
+        let ticket = self.control.next;
+        self.control.next = ticket.wrapping_add(1);
+        self.poller.watch(&stream, Source::Peer(ticket)).ok()?;
+        let peer = Peer { stream, name: format!("process {}", who.pid), request: Vec::new(), deadline: None };
+        self.control.peers.insert(ticket, peer);
+        Some(ticket)
     }
 
     /// Nobody can connect any more; those who have, stay.
@@ -256,8 +290,8 @@ impl Supervisor {
                 self.ask_reload(Ask { pools, only_changed, tickets }, None);
             }
             Request::Upgrade { .. } => {
-                let reason = "this master cannot be upgraded while it runs".to_owned();
-                self.answer(&tickets, &Outcome::Refused(vec![reason]));
+                self.log.write(Level::Debug, format!("{name} asks for an upgrade"));
+                self.ask_upgrade(tickets);
             }
         }
     }

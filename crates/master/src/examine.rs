@@ -31,6 +31,24 @@ pub fn examine(invocation: &Invocation, dump: bool) -> u8 {
     exit_code::OK
 }
 
+/// The configuration as it is now, if a start from it would stumble over nothing.
+pub(crate) fn look_over(invocation: &Invocation) -> Result<(load::Read, Config), Vec<Diagnostic>> {
+    let read = load::read(invocation);
+    let mut quiet = load::quiet_log();
+    let (config, findings) = match read.config() {
+        Some(config) => (Some(config.clone()), findings(config, invocation, &mut quiet)),
+        None => (None, read.diagnostics().to_vec()),
+    };
+    // Nothing has failed to begin, so that line is left out.
+    let failed = |finding: &Diagnostic| finding.text == b"FPM initialization failed";
+    let is_problem = |finding: &Diagnostic| is_error(finding) && !failed(finding);
+    let problems: Vec<_> = findings.into_iter().filter(is_problem).collect();
+    match config {
+        Some(config) if problems.is_empty() => Ok((read, config)),
+        _ => Err(problems),
+    }
+}
+
 /// What a start would stumble over, and what is merely doubtful.
 pub(crate) fn findings(config: &Config, invocation: &Invocation, log: &mut Log) -> Vec<Diagnostic> {
     let mut findings = Vec::new();

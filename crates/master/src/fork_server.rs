@@ -19,7 +19,7 @@ use crate::capture::{self, Capture, Style};
 use crate::load::system_error;
 use crate::log::errno_text;
 use crate::pool::Pool;
-use crate::{activation, inheritance, php, reexec};
+use crate::{activation, handover, inheritance, php, reexec, trial};
 
 /// A running fork server.
 #[derive(Debug)]
@@ -184,6 +184,8 @@ fn is_for_the_master(name: &[u8]) -> bool {
         || name.starts_with(b"WATCHDOG_")
         || matches!(name, b"NOTIFY_SOCKET" | b"FDSTORE" | b"LD_PRELOAD")
         || name == reexec::MARK.as_bytes()
+        || name == handover::VARIABLE.as_bytes()
+        || name == trial::VARIABLE.as_bytes()
         || name == TASK_VARIABLE.as_bytes()
 }
 

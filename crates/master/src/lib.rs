@@ -17,6 +17,7 @@ mod drain;
 mod examine;
 pub mod exit_code;
 mod fork_server;
+mod handover;
 mod heartbeat;
 mod identity;
 mod inheritance;
@@ -33,6 +34,7 @@ mod pool;
 mod queue;
 mod reexec;
 mod reload;
+mod remains;
 mod settings;
 mod slow_log;
 mod socket;
@@ -41,6 +43,8 @@ mod spec;
 mod start;
 mod supervisor;
 mod systemd;
+mod trial;
+mod upgrade;
 mod wake;
 
 use std::path::PathBuf;
@@ -50,6 +54,7 @@ use board::message::PhpOptions;
 pub use examine::examine;
 pub use load::check;
 pub use start::run;
+pub use trial::{is_asked_for as is_trial, try_out};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -74,6 +74,13 @@ pub(crate) struct Read {
     opener: LogOpener,
 }
 
+/// For what is said only where it fails.
+pub(crate) fn quiet_log() -> Log {
+    let mut quiet = Log::default();
+    quiet.configure(Level::Alert, usize::MAX);
+    quiet
+}
+
 /// Reads the configuration and says nothing yet.
 pub(crate) fn read(invocation: &Invocation) -> Read {
     let opener = LogOpener::new(invocation);

@@ -22,14 +22,23 @@ pub(crate) struct Ends {
 }
 
 impl Mailbox {
+    /// The one that the image of this process before us had.
+    pub(crate) fn adopt(server: OwnedFd, workers: OwnedFd) -> Mailbox {
+        Mailbox { ends: RefCell::new(Some(Ends { server, workers })) }
+    }
+
+    /// Both ends, if anybody has needed them.
+    pub(crate) fn ends(&self) -> Option<Ref<'_, Ends>> {
+        Ref::filter_map(self.ends.borrow(), Option::as_ref).ok()
+    }
+
     /// For a fork server that starts.
     pub(crate) fn open(&self) -> io::Result<Ref<'_, Ends>> {
         if self.ends.borrow().is_none() {
             let (server, workers) = mail::pair()?;
             *self.ends.borrow_mut() = Some(Ends { server, workers });
         }
-        let ends = Ref::filter_map(self.ends.borrow(), Option::as_ref);
-        ends.map_err(|_| io::ErrorKind::NotFound.into())
+        self.ends().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Nobody is left to read it. Descriptors in it are closed by a process of their own.

@@ -30,6 +30,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) parts: &'a Parts,
     /// The limit of open files that pools get.
     pub(crate) inherited_files: Option<Limit>,
+    /// Their addresses are bound; for a trial they are not.
+    pub(crate) binds: bool,
 }
 
 /// Opens the pools at these places of the configuration. Sockets are found in `sockets`, or made and put there.
@@ -39,7 +41,7 @@ pub(crate) fn open_pools(
     sockets: &mut Sockets,
     log: &mut Log,
 ) -> Result<Vec<Pool>, Diagnostic> {
-    let Opening { invocation, config, parts, inherited_files } = *opening;
+    let Opening { invocation, config, parts, inherited_files, binds } = *opening;
     let each_pool = Chosen { config, chosen };
     let is_root = users::is_root();
     let allow_root = invocation.options.allow_root;
@@ -49,7 +51,10 @@ pub(crate) fn open_pools(
     let mut shown = each_pool.make(|pool| shown_board(pool, chosen, &boards))?.into_iter();
     let mut logs = each_pool.make(|pool| access_log::open(pool, log))?.into_iter();
     let env = |name: &[u8]| config::Host::env(&config::System, name);
-    let opened = each_pool.make(|pool| socket::open(pool, sockets, log))?;
+    let opened = each_pool.make(|pool| match binds {
+        true => socket::open(pool, sockets, log),
+        false => socket::stand_in(),
+    })?;
     log.write(Level::Debug, event_module(config));
     let process_name = process::name();
     let around = Surroundings {

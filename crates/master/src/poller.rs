@@ -28,13 +28,17 @@ pub(crate) enum Source {
     Control,
     /// One that has connected says something, or is gone.
     Peer(Ticket),
+    /// A trial says something.
+    Trial,
+    /// Something of the image before an upgrade does.
+    Remnant(u32),
 }
 
 impl Source {
     /// Whose it is.
     pub(crate) fn pool(self) -> Option<PoolId> {
         match self {
-            Source::Signals | Source::Control | Source::Peer(_) => None,
+            Source::Signals | Source::Control | Source::Peer(_) | Source::Trial | Source::Remnant(_) => None,
             Source::LastSteps(pool)
             | Source::Channel(pool)
             | Source::ServerOutput(pool)
@@ -57,6 +61,8 @@ impl Source {
             Source::LastSteps(pool) => (7, pool, 0),
             Source::Control => (8, 0, 0),
             Source::Peer(ticket) => (9, ticket as usize, 0),
+            Source::Trial => (10, 0, 0),
+            Source::Remnant(id) => (11, id as usize, 0),
         };
         kind << 56 | (pool as u64 & 0xffff_ffff) << 24 | u64::from(slot & 0xff_ffff)
     }
@@ -73,6 +79,8 @@ impl Source {
             6 => Source::Queue(pool),
             8 => Source::Control,
             9 => Source::Peer(pool as Ticket),
+            10 => Source::Trial,
+            11 => Source::Remnant(pool as u32),
             _ => Source::LastSteps(pool),
         }
     }
@@ -141,6 +149,8 @@ mod tests {
             Source::LastSteps(9),
             Source::Control,
             Source::Peer(Ticket::MAX),
+            Source::Trial,
+            Source::Remnant(7),
         ] {
             assert_eq!(Source::from_token(source.token()), source);
         }

@@ -1,12 +1,13 @@
 //! Execution anew: this process becomes another program, with the same process id and the listening sockets in
-//! FPM_SOCKETS. It comes after all workers are stopped.
+//! FPM_SOCKETS. For a program that can take no workers over it comes after all of them are stopped; for one that can,
+//! `upgrade` hands them on.
 
 use std::env;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use config::{Diagnostic, Level};
 use nix::unistd::{AccessFlags, access, execvpe};
@@ -16,7 +17,8 @@ use crate::inheritance::{Sockets, VARIABLE};
 use crate::load::{error, system_error};
 use crate::log::printable;
 use crate::supervisor::Supervisor;
-use crate::{Invocation, activation, exit_code};
+use crate::upgrade::{Program, running_program};
+use crate::{Invocation, activation, exit_code, handover};
 
 /// Tells the next image that it is one: `PID:background|foreground:FD,FD…` with the sockets that are ours.
 pub(crate) const MARK: &str = "CORNAC_RELOAD";
@@ -31,13 +33,20 @@ pub(crate) struct Origin {
     pub(crate) invocation: Invocation,
     /// After a reload we are where we were: the process id stays.
     pub(crate) background: bool,
+    /// The executable, as it was when this process began.
+    pub(crate) program: Option<Program>,
 }
 
 impl Origin {
     /// To be called before the title is set.
     pub(crate) fn trace(invocation: &Invocation, daemonize: bool, before: Option<&Predecessor>) -> Origin {
         let background = before.map_or(daemonize, |image| image.background);
-        Origin { words: env::args_os().collect(), invocation: invocation.clone(), background }
+        Origin {
+            words: env::args_os().collect(),
+            invocation: invocation.clone(),
+            background,
+            program: running_program(),
+        }
     }
 }
 
@@ -76,21 +85,21 @@ impl Supervisor {
         self.close_control();
         self.log.write(Level::Debug, "Blocking some signals before reexec");
         self.log.write(Level::Notice, announcement(&self.origin.words));
-        let source = self.try_execute();
+        let source = self.try_execute(None);
         self.log.diagnose(&system_error("failed to reload: execvp() failed", &source));
         self.sockets.unlink();
         self.end(exit_code::SOFTWARE);
     }
 
     /// The signals stay blocked: those that come meanwhile wait for the next image.
-    fn try_execute(&mut self) -> io::Error {
+    pub(crate) fn try_execute(&mut self, more: Option<(&str, String)>) -> io::Error {
         let prepared = || -> io::Result<(Vec<CString>, Vec<CString>)> {
             for (fd, _) in self.sockets.descriptors() {
                 listener::keep_on_exec(fd)?;
             }
             Ok((
                 c_strings(self.origin.words.iter().map(|word| word.as_bytes().to_vec()))?,
-                self.environment()?,
+                self.environment(more)?,
             ))
         };
         let (words, environment) = match prepared() {
@@ -107,15 +116,17 @@ impl Supervisor {
         }
     }
 
-    fn environment(&self) -> io::Result<Vec<CString>> {
+    fn environment(&self, more: Option<(&str, String)>) -> io::Result<Vec<CString>> {
         let kept = env::vars_os()
             .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
             .filter(|(name, _)| !name.starts_with(VARIABLE.as_bytes()) && name != MARK.as_bytes())
+            .filter(|(name, _)| name != handover::VARIABLE.as_bytes())
             // FPM_SOCKETS names these sockets as well.
             .filter(|(name, _)| !activation::VARIABLES.iter().any(|known| known.as_bytes() == name));
         let sockets = self.sockets.variables().into_iter().map(|(name, value)| (name.into_bytes(), value));
         let mark = mark(std::process::id(), self.origin.background, &self.sockets);
-        let all = kept.chain(sockets).chain([(MARK.as_bytes().to_vec(), mark.into_bytes())]);
+        let more = more.map(|(name, value)| (name.as_bytes().to_vec(), value.into_bytes()));
+        let all = kept.chain(sockets).chain([(MARK.as_bytes().to_vec(), mark.into_bytes())]).chain(more);
         c_strings(all.map(|(name, value)| [name, value].join(&b'=')))
     }
 }
@@ -132,24 +143,20 @@ pub(crate) fn announcement(words: &[OsString]) -> Vec<u8> {
     [b"reloading: execvp(".as_slice(), &program, b", {", &shown, b"})"].concat()
 }
 
-/// Where exec will look for the program that we are.
-#[cfg_attr(not(test), expect(dead_code, reason = "the upgrade asks before it stops anything"))]
-fn find_program(word: Option<&OsString>) -> Result<(), Diagnostic> {
-    let Some(word) = word else { return Err(error("failed to reload: the command line is not known")) };
+/// Where exec finds the program that we are.
+pub(crate) fn find_program(word: Option<&OsString>) -> Result<PathBuf, Diagnostic> {
+    let Some(word) = word else { return Err(error("the command line of this process is not known")) };
     let path = Path::new(word);
-    let runs = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
-    let found = match word.as_bytes().contains(&b'/') {
-        true => runs(path),
-        false => {
-            let folders = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-            env::split_paths(&folders).any(|folder| runs(&folder.join(path)))
-        }
+    let runs = |path: &PathBuf| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+    let folders = match word.as_bytes().contains(&b'/') {
+        true => OsString::new(),
+        false => env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into()),
     };
-    let missing = || {
+    let found = env::split_paths(&folders).map(|folder| folder.join(path)).find(runs);
+    found.ok_or_else(|| {
         let shown = printable(&word.to_string_lossy());
-        error(format!("failed to reload: {shown} is not there any more, or cannot be executed"))
-    };
-    found.then_some(()).ok_or_else(missing)
+        error(format!("{shown} is not there any more, or cannot be executed"))
+    })
 }
 
 #[cfg(test)]

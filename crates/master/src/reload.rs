@@ -21,8 +21,8 @@ use plan::{Event, Next, PoolId};
 use sys::{process, users};
 
 use crate::control::Ticket;
-use crate::load::{self, Read, error};
-use crate::log::{Log, printable};
+use crate::load::{Read, error};
+use crate::log::printable;
 use crate::open::{Opening, open_pools};
 use crate::pid_file::PidFile;
 use crate::pool::shown_name;
@@ -162,7 +162,7 @@ impl Supervisor {
     }
 
     fn prepare_reload(&mut self) -> Result<Next, Vec<Diagnostic>> {
-        let (read, config) = self.look_over()?;
+        let (read, config) = examine::look_over(&self.origin.invocation)?;
         let one = |problem| vec![problem];
         let parts = find_parts(&config).map_err(one)?;
         self.turn_away(&config)?;
@@ -187,6 +187,7 @@ impl Supervisor {
             config: &config,
             parts: &parts,
             inherited_files: self.inherited_files,
+            binds: true,
         };
         let opened = open_pools(&opening, &chosen, &mut self.sockets, &mut self.log);
         let opened = opened.and_then(|pools| self.sockets.check_idle_exit(&config.global).map(|()| pools));
@@ -225,26 +226,6 @@ impl Supervisor {
             self.answer(&ask.tickets, &Outcome::Refused(vec![problem]));
         }
         Ok(())
-    }
-
-    /// As `cornac check` looks.
-    fn look_over(&self) -> Result<(Read, Config), Vec<Diagnostic>> {
-        let invocation = &self.origin.invocation;
-        let read = load::read(invocation);
-        let mut quiet = Log::default();
-        quiet.configure(Level::Alert, usize::MAX);
-        let (config, findings) = match read.config() {
-            Some(config) => (Some(config.clone()), examine::findings(config, invocation, &mut quiet)),
-            None => (None, read.diagnostics().to_vec()),
-        };
-        // Nothing has failed to begin, so that line is left out.
-        let failed = |finding: &Diagnostic| finding.text == b"FPM initialization failed";
-        let is_problem = |finding: &Diagnostic| examine::is_error(finding) && !failed(finding);
-        let problems: Vec<_> = findings.into_iter().filter(is_problem).collect();
-        match config {
-            Some(config) if problems.is_empty() => Ok((read, config)),
-            _ => Err(problems),
-        }
     }
 
     fn diagnose_logged(&mut self, mut problem: Diagnostic) {

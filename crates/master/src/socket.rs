@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -29,6 +30,12 @@ impl Socket {
     pub(crate) fn is_tcp(&self) -> bool {
         self.tcp
     }
+}
+
+/// A socket that is bound to nothing, for a fork server that runs no worker.
+pub(crate) fn stand_in() -> Result<Socket, Diagnostic> {
+    let unbound = UnixDatagram::unbound().map_err(|source| system_error("socket", &source))?;
+    Ok(Socket { fd: Rc::new(unbound.into()), tcp: false })
 }
 
 /// Finds the pool's listening socket among those we have, or opens it.

@@ -13,6 +13,7 @@ use sys::signals::{self, Signals};
 use sys::{stdio, title, users};
 
 use crate::fork_server::{Engine, core_limit, core_number};
+use crate::handover::Handover;
 use crate::inheritance::{HandedIn, Sockets};
 use crate::load::{self, system_error};
 use crate::log::{Log, errno_text};
@@ -20,6 +21,7 @@ use crate::open::{Opening, open_pools};
 use crate::pid_file::PidFile;
 use crate::poller::{Poller, Source};
 use crate::reexec::{Origin, Predecessor};
+use crate::remains::Remains;
 use crate::settings::settings;
 use crate::socket::bring_in_line;
 use crate::supervisor::{EARLY_SIGNALS, SIGNALS, Supervisor};
@@ -32,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(75);
 
 /// Runs the master until its end; returns the exit code, in the launcher too.
 pub fn run(invocation: &Invocation) -> u8 {
+    let handover = Handover::find();
     let handed = HandedIn::claim();
     let mut log = Log::default();
     log.explain(invocation.explain);
@@ -44,7 +47,7 @@ pub fn run(invocation: &Invocation) -> u8 {
     }
     let Some(config) = load::load(invocation, &mut log) else { return exit_code::CONFIGURATION };
     let mut launcher = None;
-    match bring_up(invocation, config, Inheritance { predecessor, handed }, log, &mut launcher) {
+    match bring_up(invocation, config, Inheritance { predecessor, handed, handover }, log, &mut launcher) {
         Up::Running(supervisor) => supervisor.run(),
         Up::Launcher(code) => code,
         Up::Failed(mut log, diagnostic) => {
@@ -86,6 +89,7 @@ fn cannot_prepare(error: &std::io::Error, log: &mut Log) -> u8 {
 struct Inheritance {
     predecessor: Option<Predecessor>,
     handed: HandedIn,
+    handover: Option<Handover>,
 }
 
 fn bring_up(
@@ -95,7 +99,9 @@ fn bring_up(
     mut log: Log,
     launcher: &mut Option<Launcher>,
 ) -> Up {
-    let Inheritance { predecessor, handed } = inheritance;
+    let Inheritance { predecessor, handed, handover } = inheritance;
+    let Handover { messages, control, waiting, generations } = handover.unwrap_or_default();
+    let remains = Remains::take(messages, generations);
     let parts = match find_parts(&config).and_then(|parts| limit_master(&config.global).map(|()| parts)) {
         Ok(parts) => parts,
         Err(diagnostic) => return Up::Failed(log, diagnostic),
@@ -120,7 +126,8 @@ fn bring_up(
             // cannot be raised, it stays.
             let inherited_files = process::raise_file_limit().ok();
             let engine = Engine::open(parts.engine.clone())?;
-            let opening = Opening { invocation, config: &config, parts: &parts, inherited_files };
+            let opening =
+                Opening { invocation, config: &config, parts: &parts, inherited_files, binds: true };
             let all: Vec<usize> = (0..config.pools.len()).collect();
             let env = |name: &[u8]| config::Host::env(&config::System, name);
             let mut sockets = Sockets::inherit(&env, &own, handed, &mut log);
@@ -137,10 +144,15 @@ fn bring_up(
             }
             Ok((watched, (pools, sockets, inherited_files, engine)))
         });
-    let ((signals, poller), (pools, sockets, inherited_files, engine)) = match prepared {
+    let ((signals, poller), (mut pools, sockets, inherited_files, engine)) = match prepared {
         Ok(prepared) => prepared,
         Err(diagnostic) => return Up::Failed(log, diagnostic),
     };
+    for pool in &mut pools {
+        if let Some(mailbox) = remains.mailbox(&pool.config.name) {
+            pool.mailbox = mailbox;
+        }
+    }
     title::set(format!("php-fpm: master process ({})", invocation.config.display()).as_bytes());
     let mut supervisor = Box::new(Supervisor {
         log,
@@ -157,6 +169,8 @@ fn bring_up(
         origin,
         systemd: Systemd::new(&config.global),
         control: Default::default(),
+        upgrade: Default::default(),
+        remains: Default::default(),
         engine,
         signals,
         poller,
@@ -169,12 +183,15 @@ fn bring_up(
     });
     supervisor.pools.ids().into_iter().for_each(|pool| supervisor.limit_requests(pool));
     supervisor.sample_queues();
+    supervisor.take_control(control);
+    supervisor.take_waiting(waiting);
+    supervisor.take_remains(remains);
     Up::Running(supervisor)
 }
 
 /// What must be installed.
 pub(crate) struct Parts {
-    engine: PathBuf,
+    pub(crate) engine: PathBuf,
     /// The PHP executable of each pool.
     pub(crate) executables: Vec<PathBuf>,
 }

@@ -21,7 +21,9 @@ use crate::poller::{Poller, Source};
 use crate::pool::Pool;
 use crate::reexec::Origin;
 use crate::reload::{Ask, Reload};
+use crate::remains::Remains;
 use crate::systemd::Systemd;
+use crate::upgrade::Upgrade;
 
 /// Signals the master answers to.
 pub(crate) const SIGNALS: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM, SIGCHLD];
@@ -32,7 +34,7 @@ const SIGINT: i32 = 2;
 pub(crate) const SIGQUIT: i32 = 3;
 const SIGUSR1: i32 = 10;
 const SIGUSR2: i32 = 12;
-const SIGTERM: i32 = 15;
+pub(crate) const SIGTERM: i32 = 15;
 const SIGCHLD: i32 = 17;
 pub(crate) const SIGKILL: i32 = 9;
 
@@ -59,6 +61,9 @@ pub(crate) struct Supervisor {
     pub(crate) origin: Origin,
     pub(crate) systemd: Systemd,
     pub(crate) control: Control,
+    pub(crate) upgrade: Upgrade,
+    /// What the image before us left running.
+    pub(crate) remains: Remains,
     pub(crate) engine: Engine,
     pub(crate) signals: Signals,
     pub(crate) poller: Poller,
@@ -84,6 +89,8 @@ impl Supervisor {
                 self.systemd.deadline(),
                 self.reload_deadline(),
                 self.control.deadline(),
+                self.upgrade.deadline(),
+                self.remains.deadline(),
             ];
             let others = others.into_iter().flatten();
             let ready = match self.poller.wait(deadline.into_iter().chain(others).min()) {
@@ -106,6 +113,8 @@ impl Supervisor {
             self.beat(Instant::now());
             self.serve_systemd(Instant::now());
             self.serve_control(Instant::now());
+            self.hurry_trial(Instant::now());
+            self.see_off_remains(Instant::now());
         }
         self.outcome.unwrap_or(crate::exit_code::SOFTWARE)
     }
@@ -142,6 +151,8 @@ impl Supervisor {
             Source::Queue(pool) => self.look(pool, Why::Queue),
             Source::Control => self.take_peers(),
             Source::Peer(ticket) => self.hear_peer(ticket),
+            Source::Trial => self.hear_trial(),
+            Source::Remnant(id) => self.hear_remnant(id),
         }
     }
 
@@ -157,6 +168,7 @@ impl Supervisor {
                 SIGTERM | SIGINT => self.feed(Event::Asked(Request::Terminate(signal))),
                 SIGQUIT => self.feed(Event::Asked(Request::Finish)),
                 SIGUSR1 => self.feed(Event::Asked(Request::Reopen)),
+                _ if self.global.reload_follows && self.has_new_program() => self.ask_upgrade(Vec::new()),
                 _ => self.ask_reload(Ask::default(), Some(signal)),
             }
         }

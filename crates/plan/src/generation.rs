@@ -48,6 +48,10 @@ pub(crate) enum Reload {
     Arriving(Next),
     /// The new generation has taken over, its workers are being forked.
     Filling,
+    /// No reload: another executable is being tried.
+    Trying,
+    /// It is about to be executed.
+    HandingOver,
 }
 
 impl Pool {
@@ -63,7 +67,7 @@ impl Pool {
     }
 
     /// Its workers are there, as far as it wants any.
-    fn can_take_over(&self) -> bool {
+    pub(crate) fn can_take_over(&self) -> bool {
         !self.awaits_any() && self.own() >= self.wanted
     }
 
@@ -120,6 +124,37 @@ impl Plan {
     pub(crate) fn reload_again(&mut self) {
         if std::mem::take(&mut self.asked_again) {
             self.begin_reload();
+        } else if std::mem::take(&mut self.upgrade_asked) {
+            self.begin_upgrade();
+        }
+    }
+
+    /// An upgrade and a reload come one after the other.
+    pub(crate) fn upgrade_requested(&mut self) {
+        match self.phase {
+            Phase::Normal if self.reload.is_some() => self.upgrade_asked = true,
+            Phase::Normal => self.begin_upgrade(),
+            _ => {}
+        }
+    }
+
+    fn begin_upgrade(&mut self) {
+        self.log(Level::Notice, "Upgrade in progress ...");
+        self.reload = Some(Reload::Trying);
+        self.actions.push(Action::TryProgram);
+    }
+
+    /// From here on nothing is begun that would be in the air while the program changes.
+    pub(crate) fn trial_passed(&mut self) {
+        if matches!(self.reload, Some(Reload::Trying)) {
+            self.reload = Some(Reload::HandingOver);
+        }
+    }
+
+    /// Once every order has been answered, all workers are known.
+    pub(crate) fn hand_over(&mut self) {
+        if !self.pools.values().any(Pool::awaits_any) {
+            self.actions.push(Action::HandOver);
         }
     }
 

@@ -37,6 +37,7 @@ pub use idle::Survey;
 pub use manager::{Idle, Look, ProcessManager, Why};
 use pool::{Pool, Server};
 pub use pools::Pools;
+pub use stop::FINISHING;
 use stop::Stop;
 
 /// Index of a pool, in the order of the configuration.
@@ -95,6 +96,8 @@ pub enum Request {
     Reopen,
     /// SIGUSR2 or SIGHUP, by its number, or a command: go on with the configuration as it is now.
     Reload(Option<i32>),
+    /// Go on as the executable as it is now.
+    Upgrade,
 }
 
 /// What happened.
@@ -213,6 +216,10 @@ pub enum Event {
     ReloadRefused,
     /// Another program shall take this process over that can adopt no workers: stop them, then execute it.
     ReplaceProgram,
+    /// The executable as it is now would serve, and take over what runs.
+    TrialPassed,
+    /// It would not, or could not be executed; that has been said.
+    TrialFailed,
     /// `next_deadline` has passed (too early is harmless).
     DeadlineReached,
 }
@@ -292,6 +299,10 @@ pub enum Action {
     CommitReload,
     /// A new pool could not start: drop what was prepared.
     AbandonReload,
+    /// Try the executable as it is now beside what serves, and feed `TrialPassed` or `TrialFailed`.
+    TryProgram,
+    /// Execute it with everything that runs handed on, and feed `TrialFailed` if that fails.
+    HandOver,
     /// The pool's socket need not be watched any more.
     Unwatch(PoolId),
     /// The pool's workers are about to be asked to finish for good.
@@ -339,6 +350,8 @@ pub struct Plan {
     reload: Option<Reload>,
     /// A reload was asked for while one was under way.
     asked_again: bool,
+    /// An upgrade was.
+    upgrade_asked: bool,
     rest: Option<Rest>,
     actions: Vec<Action>,
 }
@@ -360,6 +373,7 @@ impl Plan {
             asked_early: Vec::new(),
             reload: None,
             asked_again: false,
+            upgrade_asked: false,
             rest: None,
             actions: Vec::new(),
         }
@@ -397,6 +411,8 @@ impl Plan {
             Event::Asked(request) => self.asked(request, now),
             Event::ReloadPrepared(next) => self.reload_prepared(next, now),
             Event::ReloadRefused => self.reload_refused(),
+            Event::TrialPassed => self.trial_passed(),
+            Event::TrialFailed => self.reload_refused(),
             Event::ReplaceProgram => self.stop(stop::Kind::Reloading, now),
             Event::DeadlineReached => {
                 self.check_servers(now);
@@ -454,6 +470,11 @@ impl Plan {
         matches!(self.phase, Phase::Stopping(_) | Phase::Over)
     }
 
+    /// The pool's workers are there, as far as it wants any.
+    pub fn is_staffed(&self, pool: PoolId) -> bool {
+        self.pools.get(pool).is_some_and(Pool::can_take_over)
+    }
+
     fn wants_workers(&self) -> bool {
         matches!(self.phase, Phase::Normal)
     }
@@ -503,6 +524,7 @@ impl Plan {
                 self.phase = Phase::Announcing;
                 self.actions.push(Action::Announce);
             }
+            Phase::Normal if matches!(self.reload, Some(Reload::HandingOver)) => self.hand_over(),
             Phase::Normal => {
                 self.check_servers(now);
                 self.check_crowds(now);
@@ -539,7 +561,7 @@ impl Plan {
     fn asked(&mut self, request: Request, now: Instant) {
         // Only a stop is heeded during the start; php-fpm blocks the signals of the others.
         let starts = !self.ready_told && !matches!(self.phase, Phase::Stopping(_) | Phase::Over);
-        if starts && matches!(request, Request::Reopen | Request::Reload(_)) {
+        if starts && matches!(request, Request::Reopen | Request::Reload(_) | Request::Upgrade) {
             if !self.asked_early.contains(&request) {
                 self.asked_early.push(request);
             }
@@ -565,6 +587,7 @@ impl Plan {
                 self.actions.push(Action::ReopenLogs);
             }
             Request::Reload(signal) => self.reload_asked(signal, now),
+            Request::Upgrade => self.upgrade_requested(),
         }
     }
 

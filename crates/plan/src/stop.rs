@@ -39,11 +39,14 @@ impl Kind {
     fn told(self) -> Option<&'static str> {
         match self {
             Kind::Reloading => None,
-            Kind::Finishing => Some("Finishing ..."),
+            Kind::Finishing => Some(FINISHING),
             Kind::Terminating => Some("Terminating ..."),
         }
     }
 }
+
+/// What is told of a stop that lets requests finish.
+pub const FINISHING: &str = "Finishing ...";
 
 #[derive(Debug)]
 pub(crate) struct Stop {

@@ -9,6 +9,7 @@ pub mod channel;
 pub mod clock;
 pub mod closing;
 pub mod daemon;
+pub mod inherited;
 pub mod listener;
 pub mod local_time;
 pub mod mail;

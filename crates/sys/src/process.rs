@@ -82,6 +82,15 @@ pub fn signal_child(pid: u32, signal: i32) -> io::Result<()> {
     }
 }
 
+/// The same to the process group that such a child leads.
+pub fn signal_group(leader: u32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill takes two integers and touches no memory of ours.
+    match unsafe { libc::kill(-(leader as i32), signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// A handle on a process that stays right when the process is gone and its number is used again.
 #[derive(Debug)]
 pub struct Handle {

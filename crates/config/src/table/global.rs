@@ -238,6 +238,31 @@ pub(super) static TABLE: &[Directive] = &[
     )
     .own(),
     global(
+        "reload.executable",
+        |g| Field::Renewal(&mut g.reload_follows),
+        [
+            "keep",
+            "keep or follow",
+            "0.1.0",
+            "Whether SIGUSR2 and SIGHUP go on as another executable if one lies now where this one was started from, as \
+             'cornac upgrade' does, or reload the one that runs.",
+            "reload.executable = follow",
+        ],
+    )
+    .own(),
+    global(
+        "upgrade_timeout",
+        |g| Field::Time(&mut g.upgrade_timeout),
+        [
+            "60s",
+            "a time in s, m, h or d",
+            "0.1.0",
+            "How long the trial of a new executable may take before 'cornac upgrade' is refused.",
+            "upgrade_timeout = 5m",
+        ],
+    )
+    .own(),
+    global(
         "shutdown.sigterm",
         |g| Field::Sigterm(&mut g.shutdown_sigterm),
         [

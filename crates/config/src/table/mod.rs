@@ -147,6 +147,7 @@ impl Directive {
             | Field::Startup(_)
             | Field::Sigterm(_) => Kind::Word,
             Field::List(_) => Kind::List,
+            Field::Renewal(_) => Kind::Word,
             Field::Env(_) | Field::Values(_) | Field::Flags(_) => Kind::Map,
         }
     }

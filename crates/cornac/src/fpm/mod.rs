@@ -46,6 +46,7 @@ pub(crate) fn run(program: &str, argv0: &OsStr, arguments: &[OsString]) -> u8 {
             code
         }
         Request::Ask(task, php) => php_answers::exec(task, &php, argv0),
+        Request::Test { invocation, .. } if master::is_trial() => master::try_out(&invocation),
         Request::Test { invocation, dump } => master::check(&invocation, dump),
         Request::Run(invocation) => master::run(&invocation),
     }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -38,6 +38,16 @@ impl Endpoint {
             Ok(()) => Ok(Endpoint { path: path.to_path_buf(), listener, file }),
             Err(error) => Err(errno_text(&error)),
         }
+    }
+
+    /// The one that the image of this process before us listened on.
+    pub(crate) fn adopt(path: PathBuf, fd: OwnedFd) -> Endpoint {
+        let file = file_at(&path);
+        Endpoint { path, listener: UnixListener::from(fd), file }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whether commands that look for it at `path` find it.

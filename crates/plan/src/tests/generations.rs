@@ -21,6 +21,39 @@ fn reloading(workers: u32, next: Next) -> Stage {
     s
 }
 
+#[test]
+fn an_upgrade_waits_for_a_reload_and_for_every_order() {
+    let mut s = Stage::running(1, 0);
+    let upgrade = Event::Asked(Request::Upgrade);
+    s.check(0, upgrade.clone(), &["NOTICE Upgrade in progress ...", "TryProgram"]);
+    // A second one is one more, a reload comes before it.
+    s.check(1, upgrade.clone(), &[]);
+    s.check(1, RELOAD, &["DEBUG received SIGUSR2"]);
+    s.check(2, Event::TrialFailed, &["NOTICE Reloading in progress ...", "CheckReload"]);
+    s.check(3, Event::ReloadRefused, &["NOTICE Upgrade in progress ...", "TryProgram"]);
+    let text = "NOTICE [pool a] child 100 exited with code 0 after 0.004000 seconds from start";
+    s.check(4, ended(0, 0), &[text, "fork 0.0"]);
+    s.check(5, Event::TrialPassed, &[]);
+    s.check(6, forked(0, 0, 101), &["NOTICE [pool a] child 101 started", "HandOver"]);
+    // That has failed: everything goes on.
+    s.check(7, Event::TrialFailed, &[]);
+    s.check(8, upgrade, &["NOTICE Upgrade in progress ...", "TryProgram"]);
+    s.check(
+        9,
+        Event::Asked(Request::Terminate(15)),
+        &[
+            "DEBUG received SIGTERM",
+            "NOTICE Terminating ...",
+            "DEBUG switching to 'terminating' state",
+            "DEBUG [pool a] sending signal 15 SIGTERM to child 101",
+            "signal 0.0 15",
+            "DEBUG 1 child(ren) still alive",
+        ],
+    );
+    let killed = ["DEBUG [pool a] sending signal 9 SIGKILL to child 101", "signal 0.0 9"];
+    s.check(9, Event::TrialPassed, &[killed[0], killed[1], "DEBUG 1 child(ren) still alive"]);
+}
+
 const ASKED: [&str; 2] = ["DEBUG [pool a] sending signal 3 SIGQUIT to child 100", "signal 0.0 3"];
 
 fn forked(pool: PoolId, slot: u32, pid: u32) -> Event {
