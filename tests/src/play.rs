@@ -270,9 +270,10 @@ impl Scene {
         self.note(lines.join("\n"))
     }
 
-    /// Notes kind, mode and name of what lies in the server's folder.
+    /// Notes kind, mode and name of what lies in the server's folder, but for cornac's control socket: php-fpm has none.
     pub fn files(&mut self) -> &mut Scene {
         let mut lines = listed(self.server.dir());
+        lines.retain(|line| !(line.starts_with("socket 600 ") && line.ends_with(".control")));
         lines.sort();
         self.note(lines.join("\n"))
     }
