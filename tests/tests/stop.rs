@@ -1,10 +1,15 @@
 //! Ends that interrupt nothing: what a script notices, and who is answered, while workers are asked to finish.
 
+use std::io::{Read, Write};
 use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{MsgFlags, recv};
 
 use cornac_tests::binary::same_on_both_sides;
 use cornac_tests::scene::{begun, slow};
@@ -261,11 +266,15 @@ fn sigterm_cuts_it_short() {
     let mut plays = Plays::default();
     for manager in MANAGERS {
         let setup = one_worker(DOORS[0], manager);
-        plays.add(manager, setup, |scene| {
+        let play = plays.add(manager, setup, |scene| {
             let (held, queued) = (hold(DOORS[0], scene.server()), DOORS[0].ask(scene.server(), "/x.php"));
             scene.signal(SIGQUIT).wait_log("Finishing ...").stop(SIGTERM);
             scene.note(replies([held, queued]));
         });
+        if manager != MANAGERS[0] {
+            // Whether a look of the process manager comes in between, and warns of its limit, is a matter of chance.
+            play.without_log();
+        }
     }
     plays.run();
 }
@@ -453,4 +462,88 @@ fn the_limit_without_process_control_timeout() {
     server.write("tmp/go", "");
     assert!(held.read_reply().stdout.ends_with(b" ended"));
     assert_eq!(server.wait_exit(), 0);
+}
+
+/// A request on a connection that the client keeps; between two of them it looks, as a web server does, whether the other
+/// end has closed. `None` when it has; `Some(false)` if the request was lost.
+fn ask_again(stream: &mut UnixStream, request: &[u8]) -> Option<bool> {
+    std::thread::sleep(Duration::from_millis(2));
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    if recv(stream.as_raw_fd(), &mut [0], flags) != Err(Errno::EAGAIN) {
+        return None;
+    }
+    let mut served = || -> std::io::Result<()> {
+        stream.write_all(request)?;
+        loop {
+            let mut header = [0; 8];
+            stream.read_exact(&mut header)?;
+            let length = usize::from(u16::from_be_bytes([header[4], header[5]])) + usize::from(header[6]);
+            stream.read_exact(&mut vec![0; length])?;
+            if header[1] == 3 {
+                return Ok(());
+            }
+        }
+    };
+    Some(served().is_ok())
+}
+
+/// More kept connections than workers, each asked again and again: the stop closes them between requests.
+#[test]
+fn kept_connections_are_closed_between_requests() {
+    if same_on_both_sides() {
+        return;
+    }
+    let (answered, lost) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    for manager in MANAGERS {
+        let script = "<?php usleep(1000); echo 'x';";
+        let setup = Setup::new().script("x.php", script).www("pm.max_children = 3").www(manager);
+        let server = Server::start(Side::Subject, &setup);
+        let before = answered.load(Relaxed);
+        let request = Request::get(&server, "/x.php").keep().encode();
+        std::thread::scope(|scope| {
+            for _ in 0..12 {
+                scope.spawn(|| {
+                    let mut stream = UnixStream::connect(server.socket("www")).expect("it listens");
+                    stream.set_read_timeout(Some(Duration::from_secs(15))).expect("own socket");
+                    while let Some(served) = ask_again(&mut stream, &request) {
+                        if served { &answered } else { &lost }.fetch_add(1, Relaxed);
+                        if !served {
+                            return;
+                        }
+                    }
+                });
+            }
+            wait::until(|| (answered.load(Relaxed) > before + 300).then_some(())).expect("it serves");
+            server.signal(SIGQUIT);
+        });
+        assert_eq!(server.wait_exit(), 0);
+    }
+    assert_eq!(lost.into_inner(), 0, "of {}", answered.into_inner());
+}
+
+/// Who is queued on the socket of a pool that is there no more after a reload is served.
+#[test]
+fn a_removed_pool_is_drained() {
+    if same_on_both_sides() {
+        return;
+    }
+    let old = |setup: Setup| setup.pool("old", "listen = {dir}/old.sock\npm.max_children = 1");
+    let server = Server::start(Side::Subject, &old(one_worker(DOORS[0], MANAGERS[0])));
+    let ask = |script: &str| {
+        let mut client = Client::unix(&server.socket("old"));
+        client.write(&Request::get(&server, script).encode()).expect("sent");
+        client
+    };
+    let held = ask("/held.php");
+    wait::until(|| server.dir().join("tmp/begun").exists().then_some(())).expect("it runs");
+    let queued = [ask("/x.php"), ask("/x.php"), ask("/x.php")];
+    server.configure(&one_worker(DOORS[0], MANAGERS[0]));
+    server.signal(SIGUSR2);
+    server.wait_ready_times(2);
+    assert!(!server.socket("old").exists());
+    server.write("tmp/go", "");
+    assert_eq!(replies(std::iter::once(held).chain(queued)), "held, x, x, x");
+    wait::until(|| server.workers("old").is_empty().then_some(())).expect("it ends");
+    assert_eq!(server.get("/x.php").body(), "x");
+    server.stop();
 }
