@@ -65,8 +65,8 @@ struct Effort {
 const FULL: Effort = Effort {
     rounds: 5,
     capacity: Duration::from_secs(3),
-    fpm: (Duration::from_millis(1500), 3),
-    cornac: (Duration::from_secs(4), 20),
+    fpm: (Duration::from_secs(1), 3),
+    cornac: (Duration::from_secs(3), 20),
 };
 
 const QUICK: Effort = Effort {

@@ -71,7 +71,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Section>, String> {
 /// turn, so that whatever disturbs the machine disturbs both.
 fn run(bench: &Bench, subject: &Subject) -> Result<Run, String> {
     let [plain, crowded] = [Stack::start(bench, subject, "plain")?, Stack::start(bench, subject, "crowded")?];
-    let (turns, length) = if bench.quick { (1, 1000) } else { (3, 1500) };
+    let (turns, length) = if bench.quick { (1, 1000) } else { (3, 1200) };
     let requests = HELLO.requests(bench.root);
     let second = |stack: &Stack, stop: Duration| {
         let address = &stack.address;
