@@ -31,6 +31,9 @@ impl Supervisor {
     /// Looks at the requests if it is time.
     pub(crate) fn beat(&mut self, now: Instant) {
         for pool in self.timeouts.due(now) {
+            if self.limit_remnant(pool) {
+                continue;
+            }
             let ongoing = self.ongoing(pool);
             for action in self.timeouts.check(pool, &ongoing) {
                 self.apply(action);

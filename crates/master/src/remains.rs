@@ -16,13 +16,15 @@ use std::time::{Duration, Instant};
 use board::message::{Order, Report, VERSION, decode, encode};
 use board::scoreboard::{Board, Slot};
 use config::Level;
-use plan::Exit;
+use plan::timeouts::{Limits, Ongoing};
+use plan::{Action, Exit, PoolId};
 use sys::channel::{Channel, MAX_MESSAGE, Received};
 use sys::inherited;
 use sys::process::{self, Handle};
 
 use crate::capture::{Capture, Stream, Style};
 use crate::handover::{self, Handover};
+use crate::heartbeat;
 use crate::log::Log;
 use crate::mailbox::Mailbox;
 use crate::poller::{Poller, Source};
@@ -41,7 +43,7 @@ pub(crate) struct Remains {
     /// Ours came by this name; a pool of the new image goes on with it.
     mailboxes: BTreeMap<Vec<u8>, Rc<Mailbox>>,
     /// The master ends when nothing of them is left, with this.
-    pub(crate) last_action: Option<plan::Action>,
+    pub(crate) last_action: Option<Action>,
 }
 
 /// A generation.
@@ -180,6 +182,16 @@ impl Remains {
         self.list.is_empty()
     }
 
+    /// One of them may still take a new request. Of a scoreboard of another version that cannot be known.
+    pub(crate) fn take_requests(&self) -> bool {
+        self.list.values().any(|remnant| {
+            remnant.workers.iter().any(|worker| {
+                let takes_one = |slot: &Slot| !slot.is_asked() || slot.stage().is_waiting();
+                remnant.slot(worker).is_some_and(takes_one)
+            })
+        })
+    }
+
     /// When the next signal is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let deadline = |remnant: &Remnant| match remnant.course {
@@ -267,12 +279,22 @@ impl Remnant {
         })
     }
 
+    /// The worker's place in the scoreboard, if that is one we know.
+    fn slot(&self, worker: &Worker) -> Option<&Slot> {
+        self.board.as_ref().and_then(|(_, board)| board.as_ref()?.slots().get(worker.slot as usize))
+    }
+
+    /// The requests of its workers.
+    fn ongoing(&self) -> Vec<Ongoing> {
+        let request =
+            |worker: &Worker| heartbeat::request_of(worker.slot, worker.pid, self.slot(worker)?.view());
+        self.workers.iter().filter_map(request).collect()
+    }
+
     /// SIGQUIT means to ask, as with a worker of our own; where the scoreboard is of another version, it is sent.
     fn signal(&self, signal: i32) {
         for worker in &self.workers {
-            let slot =
-                self.board.as_ref().and_then(|(_, board)| board.as_ref()?.slots().get(worker.slot as usize));
-            if signal != SIGQUIT || slot.is_none_or(Slot::ask) {
+            if signal != SIGQUIT || self.slot(worker).is_none_or(Slot::ask) {
                 let _ = worker.handle.signal(signal);
             }
         }
@@ -351,6 +373,11 @@ impl Remnant {
     }
 }
 
+/// What the heartbeat calls it, whose numbers are those of pools: they count from the other end.
+fn as_pool(id: u32) -> PoolId {
+    usize::MAX - id as usize
+}
+
 impl Supervisor {
     /// Takes over what the image before us left running.
     pub(crate) fn take_remains(&mut self, remains: Remains) {
@@ -360,6 +387,14 @@ impl Supervisor {
             let text =
                 format!("workers of the program before go on serving until ours do: {}", names.join(", "));
             self.log.write(Level::Debug, text);
+        }
+        for (id, remnant) in &remains.list {
+            let pool = self.roster.get(&remnant.pool).and_then(|pool| self.pools.get(*pool));
+            if let Some(pool) = pool {
+                // What their backtraces are read by belongs to the fork servers of the image before.
+                let limits = Limits { slow: 0, ..heartbeat::limits(&pool.config) };
+                self.timeouts.insert(as_pool(*id), remnant.name.clone(), limits);
+            }
         }
         self.remains = remains;
         // The pools have them by now.
@@ -420,6 +455,7 @@ impl Supervisor {
                 remnant.close_channel(&self.poller);
                 if remnant.server.is_none() {
                     self.remains.list.remove(&id);
+                    self.timeouts.remove(as_pool(id));
                 }
             }
         }
@@ -428,6 +464,25 @@ impl Supervisor {
         {
             self.apply(action);
         }
+    }
+
+    /// Ends requests that take too long, if the number is one of ours: `request_terminate_timeout` holds for them, too.
+    pub(crate) fn limit_remnant(&mut self, pool: PoolId) -> bool {
+        let id = u32::try_from(usize::MAX - pool).ok();
+        let Some((id, remnant)) = id.and_then(|id| Some((id, self.remains.list.get(&id)?))) else {
+            return false;
+        };
+        for action in self.timeouts.check(pool, &remnant.ongoing()) {
+            match action {
+                Action::SignalWorker { slot, signal, .. } => {
+                    let remnant = self.remains.list.get(&id);
+                    let worker = remnant.and_then(|one| one.workers.iter().find(|one| one.slot == slot));
+                    worker.into_iter().for_each(|worker| drop(worker.handle.signal(signal)));
+                }
+                other => self.apply(other),
+            }
+        }
+        true
     }
 
     /// Its workers go when those of its successor are there, and those of a pool that is there no more at once.

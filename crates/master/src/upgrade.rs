@@ -288,7 +288,7 @@ impl Supervisor {
         if self.upgrade.trial.is_none() && self.reload.is_none() {
             let tickets = std::mem::take(&mut self.upgrade.tickets);
             let note = format!("cornac {} serves", env!("CARGO_PKG_VERSION"));
-            self.answer(&tickets, &Outcome::Done(vec![note]));
+            self.answer_when_settled(&tickets, &Outcome::Done(vec![note]));
         }
     }
 }

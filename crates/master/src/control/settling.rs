@@ -46,7 +46,8 @@ impl Supervisor {
         }
         // It may have been woken already and be about to look; before it looks it takes nothing either, or is beyond it.
         let takes_more = |slot: &Slot| slot.is_asked() && slot.stage().is_waiting();
-        let settled = !self.pools.values().any(|pool| pool.board.slots().iter().any(takes_more));
+        let settled = !self.remains.take_requests()
+            && !self.pools.values().any(|pool| pool.board.slots().iter().any(takes_more));
         let waiting = std::mem::take(&mut self.control.settling);
         let (due, waiting): (Vec<_>, _) = waiting.into_iter().partition(|one| settled || now >= one.until);
         self.control.settling = waiting;
