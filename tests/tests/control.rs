@@ -251,6 +251,24 @@ fn a_reload_by_command_loses_nothing() {
     server.stop();
 }
 
+/// A request on a parked connection may be on its way to a worker when all workers that know of it go.
+#[test]
+fn reloads_lose_no_kept_connection_of_short_lived_workers() {
+    let setup = traffic::served(Setup::new().www("pm.max_children = 3\npm.max_requests = 20"));
+    let Some(server) = start(&setup) else { return };
+    let two = || Manner { clients: 2, ..Manner::default() };
+    let fresh = Traffic::begin(&server, two());
+    let kept = Traffic::begin(&server, Manner { kept: true, ..two() });
+    for _ in 0..12 {
+        fresh.go_on(&server, 100);
+        kept.go_on(&server, 100);
+        done(&server, &["reload", "--wait"]);
+    }
+    fresh.end().expect_none_lost(&server, 1000);
+    kept.end().expect_none_lost(&server, 1000);
+    server.stop();
+}
+
 #[test]
 fn an_ordinary_user_reaches_his_master_and_root_reaches_root() {
     if skip_unless_root("a master of another user", 1) || same_on_both_sides() {

@@ -67,6 +67,8 @@ pub(crate) struct Parking {
     pause: Duration,
     /// The park is full until then.
     full_until: Option<Instant>,
+    /// Who takes over has been told to look what lies in the mailbox for workers: ours may all go without it.
+    successor_told: bool,
 }
 
 /// Both ends of the pool's mailbox.
@@ -128,6 +130,7 @@ impl Parking {
             look: None,
             full_until: None,
             pause: SOON,
+            successor_told: false,
         })
     }
 
@@ -341,12 +344,19 @@ impl Parking {
             }
             self.overflow.drain(..fds.len());
         }
+        if !self.successor_told {
+            match mail::send(&self.mailbox.workers, &Mail::Parked(Vec::new()).encode(), &[]) {
+                Ok(()) => self.successor_told = true,
+                Err(error) => self.send_failed(error.kind()),
+            }
+        }
     }
 
     /// The mailbox is full, or as many descriptors are on their way as the limit allows: later.
     fn send_failed(&mut self, kind: ErrorKind) {
         if matches!(kind, ErrorKind::BrokenPipe | ErrorKind::NotConnected | ErrorKind::ConnectionReset) {
             self.overflow.clear();
+            self.successor_told = true;
         } else {
             let later = Instant::now() + SOON;
             self.look = Some(self.look.map_or(later, |look| look.min(later)));
@@ -389,7 +399,7 @@ impl Parking {
         }
         self.look = None;
         if self.duty != Duty::On {
-            return self.look_again(!self.overflow.is_empty(), now);
+            return self.look_again(!self.overflow.is_empty() || !self.successor_told, now);
         }
         let calls = self.calls();
         let unread = mail::is_unread(self.mailbox.server.as_fd());
