@@ -29,8 +29,7 @@ enum Command {
     Check(Check),
     /// Have the running master go on with the configuration as it is now, for these pools or for all.
     Reload(Reload),
-    /// Have the running master go on as the executable that lies now where it was started from: same process id, sockets and
-    /// queues, no request lost.
+    /// Have the running master become the executable that lies now where it was started from, with its process id and sockets.
     Upgrade(Reach),
     /// Print a page of the documentation.
     #[command(hide = true)]
@@ -49,9 +48,6 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Run {
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
     #[command(flatten)]
     reading: Reading,
     /// Write the log to stderr even where that is no terminal.
@@ -64,12 +60,9 @@ struct Run {
 
 #[derive(Debug, Args)]
 struct Check {
-    /// Configuration file.
-    #[arg(value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The same, as with `run`.
-    #[arg(short = 'c', long = "config", value_name = "FILE", conflicts_with = "config")]
-    named: Option<PathBuf>,
+    /// Configuration file, as with --config.
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
     #[command(flatten)]
     reading: Reading,
     /// Show every directive with its value.
@@ -95,14 +88,12 @@ struct Reach {
     /// Say how it ended: status 0 when it is done, 1 when it was refused, with the reasons on stderr.
     #[arg(long)]
     wait: bool,
-    /// Configuration file of the master; it says where the control socket is.
-    #[arg(short = 'y', short_alias = 'c', long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    // What is read says where the control socket is.
+    #[command(flatten)]
+    reading: Reading,
     /// The master's pid file, if its command line names one.
     #[arg(short = 'g', long, value_name = "FILE")]
     pid: Option<PathBuf>,
-    #[command(flatten)]
-    reading: Reading,
     /// The control socket itself; no configuration is read.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -113,8 +104,8 @@ struct Reach {
 
 impl Reach {
     fn resolve(self) -> Result<ask::Reach, u8> {
-        let Reach { wait, config, pid, reading, socket, timeout } = self;
-        let mut invocation = invocation(config, reading)?;
+        let Reach { wait, reading, pid, socket, timeout } = self;
+        let mut invocation = invocation(reading)?;
         invocation.options.pid = pid;
         let patience = Duration::from_secs(timeout.unwrap_or(if wait { 300 } else { 10 }));
         Ok(ask::Reach { socket, invocation, patience })
@@ -123,11 +114,14 @@ impl Reach {
 
 #[derive(Debug, Args)]
 struct Reading {
+    /// Configuration file; -y FILE does the same, as with php-fpm.
+    #[arg(short, long, short_alias = 'y', alias = "fpm-config", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// A second file with the same sections, read after the first.
     #[arg(long, value_name = "FILE")]
     overlay: Option<PathBuf>,
     /// Base of relative paths.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(short, long, value_name = "FOLDER")]
     prefix: Option<PathBuf>,
     /// Let pools run as root.
     #[arg(long)]
@@ -138,20 +132,26 @@ struct Reading {
 pub(crate) fn run(arguments: &[OsString]) -> u8 {
     match Own::try_parse_from(arguments) {
         Ok(Own { command: Command::Run(run) }) => {
-            let mut invocation = match invocation(run.config, run.reading) {
+            let mut invocation = match invocation(run.reading) {
                 Ok(invocation) => invocation,
                 Err(code) => return code,
             };
             invocation.force_stderr = run.log_to_stderr;
             match run.trial && master::is_trial() {
                 true => master::try_out(&invocation),
-                false if run.trial => exit_code::USAGE,
+                false if run.trial => {
+                    let text = "cornac: -t is for the trial of an upgrade; `cornac check` looks at a configuration\n";
+                    let _ = std::io::stderr().write_all(text.as_bytes());
+                    exit_code::USAGE
+                }
                 false => master::run(&invocation),
             }
         }
         Ok(Own { command: Command::Check(check) }) => {
-            let invocation = invocation(check.config.or(check.named), check.reading);
-            invocation.map_or_else(|code| code, |invocation| master::examine(&invocation, check.dump))
+            let mut reading = check.reading;
+            reading.config = check.file.or(reading.config);
+            invocation(reading)
+                .map_or_else(|code| code, |invocation| master::examine(&invocation, check.dump))
         }
         Ok(Own { command: Command::Reload(Reload { pools, changed, reach }) }) => {
             let pools = pools.into_iter().map(OsStringExt::into_vec).collect();
@@ -178,7 +178,7 @@ pub(crate) fn command() -> clap::Command {
 }
 
 /// `Err`: an exit code, and it has been said why.
-fn invocation(config: Option<PathBuf>, reading: Reading) -> Result<Invocation, u8> {
+fn invocation(reading: Reading) -> Result<Invocation, u8> {
     let mut options = base_options();
     options.daemonize = Some(false);
     options.allow_root = reading.allow_root;
@@ -192,7 +192,7 @@ fn invocation(config: Option<PathBuf>, reading: Reading) -> Result<Invocation, u
         return Err(exit_code::CONFIGURATION);
     }
     options.overlay = reading.overlay.or(options.overlay);
-    let config = config.unwrap_or_else(|| fpm::default_path(&options));
+    let config = reading.config.unwrap_or_else(|| fpm::default_path(&options));
     Ok(Invocation { config, options, explain: true, ..Invocation::default() })
 }
 

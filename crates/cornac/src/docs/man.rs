@@ -50,7 +50,7 @@ const SIGNALS: [(&str, &str); 5] = [
     ("SIGUSR1", "Open the log files again, after they were moved away."),
     (
         "SIGUSR2, SIGHUP",
-        "Reload: read the configuration and PHP's own again; new workers take over. If it cannot be used, the log says why and nothing changes.",
+        "Reload: read the configuration and PHP's own again; new workers take over. If it cannot be used, the log says why and nothing changes. May upgrade as well: reload.executable.",
     ),
     ("SIGKILL", "All processes end; the next start finds nothing in its way."),
 ];
@@ -60,7 +60,7 @@ const WORKER_SIGNALS: [(&str, &str); 2] = [
     ("SIGTERM", "End at once."),
 ];
 
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     (
         "/etc/php/8.2/fpm/php-fpm.conf, /usr/local/etc/php-fpm.conf",
         "The configuration, if none is named: the first of these that exists.",
@@ -72,13 +72,17 @@ const FILES: [(&str, &str); 6] = [
     ),
     ("/etc/php/8.2/fpm/php.ini", "PHP's own settings; where it lies depends on the PHP executable."),
     ("/run/php/php8.2-fpm.pid", "The master's process id, where the configuration of Debian has it."),
+    (
+        "/run/php/php8.2-fpm.pid.control",
+        "Where the master takes commands: the name of the pid file with .control, or control.socket.",
+    ),
     ("libcornac_engine.so", "What is loaded into PHP; beside the executable or in ../lib/cornac."),
 ];
 
 const ENVIRONMENT: [(&str, &str); 6] = [
     ("FPM_SOCKETS", "Listening sockets that are inherited: address=descriptor, separated by commas."),
     (
-        "LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES",
+        "LISTEN_FDS, LISTEN_PID, LISTEN_PIDFDID, LISTEN_FDNAMES",
         "Set by systemd: listening sockets that it hands in, for the pools with their addresses or names.",
     ),
     (
