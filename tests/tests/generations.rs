@@ -242,11 +242,13 @@ fn release(server: &Server, number: usize, clients: Vec<Client>, what: &str) {
 
 #[test]
 fn who_waits_at_a_pool_that_goes_is_served() {
-    for listen in ["", "listen = 127.0.0.1:{port}"] {
+    let one_each = "pm.max_requests = 1";
+    let tcp = "listen = 127.0.0.1:{port}";
+    for listen in ["", tcp, one_each, &format!("{tcp}\n{one_each}")] {
         let server = Server::start(Side::Subject, &held("").pool("gone", listen));
-        let connect = || match listen {
-            "" => Client::unix(&server.socket("gone")),
-            _ => {
+        let connect = || match listen.starts_with(tcp) {
+            false => Client::unix(&server.socket("gone")),
+            true => {
                 Client::tcp(format!("127.0.0.1:{}", server.port(0)).parse().expect("address")).expect("pool")
             }
         };

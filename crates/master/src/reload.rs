@@ -378,8 +378,9 @@ impl Supervisor {
 
     /// The pool's workers are about to be asked to finish.
     pub(crate) fn retire(&mut self, pool: PoolId) {
-        if self.is_left_alone(pool) {
-            self.drain(pool);
+        match self.is_left_alone(pool) {
+            true => self.drain(pool),
+            false => self.count_queue(pool),
         }
         let mailbox = &self.pools[pool].mailbox;
         let has_successor =

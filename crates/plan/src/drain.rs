@@ -59,8 +59,12 @@ impl Plan {
     pub(crate) fn begin_drain(&mut self) {
         for id in self.pools.ids() {
             let pool = &mut self.pools[id];
-            // Other generations share the queue with the one that serves.
-            pool.queue = if pool.serves() { Queue::Unknown } else { Queue::GivenUp };
+            // Other generations share the queue with the one that serves, or are about to have emptied their own.
+            pool.queue = match (pool.serves(), pool.retires_gently()) {
+                (true, _) => Queue::Unknown,
+                (false, true) => pool.queue,
+                (false, false) => Queue::GivenUp,
+            };
             pool.manager = Default::default();
             if pool.serves() {
                 self.actions.push(Action::Drain(id));
@@ -70,11 +74,13 @@ impl Plan {
 
     /// A pool's queue has been looked at.
     pub(crate) fn queued(&mut self, id: PoolId, waiting: u32) {
-        if !self.drains() || self.pools[id].queue == Queue::GivenUp {
+        if !self.empties(id) {
             return;
         }
+        // Nobody comes any more, or a generation that serves takes them.
+        let all_served = waiting == 0 && !self.drains();
         let pool = &mut self.pools[id];
-        pool.queue = Queue::Waiting(waiting);
+        pool.queue = if all_served { Queue::GivenUp } else { Queue::Waiting(waiting) };
         let (own, most) = (pool.own(), pool.settings.manager.max_children());
         pool.wanted = own + waiting.min(most.saturating_sub(own));
         pool.additions = pool.wanted - own;
@@ -82,33 +88,42 @@ impl Plan {
 
     /// A worker is gone: others may be needed for what is queued.
     pub(crate) fn count_queue(&mut self, id: PoolId) {
-        if self.drains() && self.pools[id].queue != Queue::GivenUp {
+        if self.empties(id) {
             self.pools[id].queue = Queue::Unknown;
             self.actions.push(Action::CountQueue(id));
         }
     }
 
+    /// The pool ends, and what is queued for it is served first.
+    pub(crate) fn empties(&self, id: PoolId) -> bool {
+        let ends = |pool: &Pool| self.drains() || pool.retires_gently();
+        self.pools.get(id).is_some_and(|pool| pool.queue != Queue::GivenUp && ends(pool))
+    }
+
     /// Brings up what the queues need.
     pub(crate) fn drain_step(&mut self, now: Instant) {
-        for id in self.pools.ids() {
-            let pool = &mut self.pools[id];
-            pool.crashes.release(now);
-            pool.restarts.release(now);
-            if !matches!(pool.queue, Queue::Waiting(1..)) || pool.own() >= pool.wanted {
-                continue;
-            }
-            if matches!(pool.server, Server::Down) && !pool.restarts.held(now) {
-                self.start_server(id, now);
-                self.reopen_stop();
-            }
-            self.fill_pool(id, now);
+        self.pools.ids().into_iter().for_each(|id| self.drain_pool(id, now));
+    }
+
+    /// Brings up what the queue of a pool needs.
+    pub(crate) fn drain_pool(&mut self, id: PoolId, now: Instant) {
+        let pool = &mut self.pools[id];
+        pool.crashes.release(now);
+        pool.restarts.release(now);
+        if !matches!(pool.queue, Queue::Waiting(1..)) || pool.own() >= pool.wanted {
+            return;
         }
+        if matches!(pool.server, Server::Down) && !pool.restarts.held(now) {
+            self.start_server(id, now);
+            self.reopen_stop();
+        }
+        self.fill_pool(id, now);
     }
 
     /// A fork server has ended while its pool is drained.
     pub(crate) fn drain_lost_server(&mut self, id: PoolId, before: &Server, now: Instant) {
         match before {
-            _ if !self.drains() => return,
+            _ if !self.empties(id) => return,
             Server::Starting { .. } => {}
             Server::Up { .. } | Server::Restarting => {
                 self.pools[id].restarts.failed(now);
@@ -116,9 +131,13 @@ impl Plan {
             }
             Server::Down | Server::Closing { .. } => return,
         }
+        self.give_up_queue(id, "PHP cannot be started to serve them");
+    }
+
+    /// Nobody will serve who still waits.
+    pub(crate) fn give_up_queue(&mut self, id: PoolId, why: &str) {
         if let Queue::Waiting(waiting @ 1..) = std::mem::replace(&mut self.pools[id].queue, Queue::GivenUp) {
-            let text = format!("{waiting} connection(s) wait, and PHP cannot be started to serve them");
-            self.log_pool(id, Level::Error, text);
+            self.log_pool(id, Level::Error, format!("{waiting} connection(s) wait, and {why}"));
         }
     }
 

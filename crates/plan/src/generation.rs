@@ -4,6 +4,7 @@
 //! ```text
 //! Arriving ──all fork servers up: commit──► Serving ──successor committed──► Outgoing ──successor's workers are there──► Retiring
 //!    └── one fails: all of them go, nothing else has changed                                nothing of it runs: Forget ◄──┘
+//! Retiring, alone with its socket: workers as long as somebody is queued there
 //! Retiring: QUIT ─process_control_timeout, else drain_timeout─► TERM ─1 s─► KILL ─1 s─► KILL …
 //! ```
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use config::Level;
 
+use crate::drain::Queue;
 use crate::pool::{Pool, Server};
 use crate::stop::{SIGTERM, STEP};
 use crate::{Action, Phase, Plan, PoolId, ProcessManager, SIGKILL, SIGQUIT, Settings};
@@ -74,6 +76,16 @@ impl Pool {
     /// Its workers get signals that end them.
     pub(crate) fn is_pressed(&self) -> bool {
         matches!(self.age, Age::Retiring { last_signal, .. } if last_signal != SIGQUIT)
+    }
+
+    /// Its workers have been asked to finish, and nothing harder yet.
+    pub(crate) fn retires_gently(&self) -> bool {
+        matches!(self.age, Age::Retiring { last_signal: SIGQUIT, .. })
+    }
+
+    /// Connections wait on a socket that no other generation has.
+    pub(crate) fn has_queue_left(&self) -> bool {
+        self.retires_gently() && matches!(self.queue, Queue::Waiting(1..))
     }
 
     fn is_up_or_idle(&self) -> bool {
@@ -237,6 +249,7 @@ impl Plan {
         let pool = &mut self.pools[id];
         pool.age = Age::Retiring { last_signal: SIGQUIT, deadline: limit.map(|limit| now + limit) };
         pool.manager = Default::default();
+        pool.queue = Queue::Unknown;
         pool.workers_mut().filter(|worker| worker.pid.is_none()).for_each(|worker| worker.outdated = true);
         self.actions.push(Action::Retire(id));
         self.signal_pool(id, SIGQUIT);
@@ -250,12 +263,23 @@ impl Plan {
     /// Those that have nothing left end; those that take too long are made to.
     pub(crate) fn see_off(&mut self, now: Instant) {
         for id in self.pools.ids() {
+            let Age::Retiring { last_signal, deadline } = self.pools[id].age else { continue };
+            let late = deadline.is_some_and(|deadline| now >= deadline);
+            if late && last_signal == SIGQUIT {
+                self.give_up_queue(id, "the generation that could serve them has had its time");
+            }
+            if self.pools[id].has_queue_left() {
+                self.drain_pool(id, now);
+            }
             let pool = &self.pools[id];
-            let Age::Retiring { last_signal, deadline } = pool.age else { continue };
             if !pool.is_empty() {
-                if deadline.is_some_and(|deadline| now >= deadline) {
+                if late {
                     self.press(id, last_signal, now);
                 }
+                continue;
+            }
+            // One that is alone with its socket has a look at its queue first.
+            if pool.retires_gently() && matches!(pool.queue, Queue::Unknown | Queue::Waiting(1..)) {
                 continue;
             }
             match pool.server {

@@ -305,7 +305,7 @@ pub enum Action {
     HandOver,
     /// The pool's socket need not be watched any more.
     Unwatch(PoolId),
-    /// The pool's workers are about to be asked to finish for good.
+    /// The pool's workers are about to be asked to finish for good. Feed `Queued`: 0 if another generation serves who waits.
     Retire(PoolId),
     /// Nothing of the pool runs any more.
     Forget(PoolId),

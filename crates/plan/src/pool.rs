@@ -78,7 +78,7 @@ pub(crate) struct Pool {
     pub(crate) crowd: Option<Crowd>,
     /// The last attempt to fork failed.
     pub(crate) cannot_fork: bool,
-    /// While the master finishes.
+    /// While the master or this generation finishes.
     pub(crate) queue: Queue,
 }
 
@@ -168,7 +168,7 @@ impl Pool {
     /// A slot for the next worker, if this pool may order one now.
     pub(crate) fn vacancy(&self, now: Instant) -> Option<u32> {
         let up = matches!(self.server, Server::Up { .. });
-        let ready = self.serves() && up && !self.crashes.held(now);
+        let ready = (self.serves() || self.has_queue_left()) && up && !self.crashes.held(now);
         if !ready || self.unanswered() >= MOST_ORDERS || self.own() >= self.wanted {
             return None;
         }
@@ -177,9 +177,10 @@ impl Pool {
 
     /// When a delay or a limit of this pool's processes ends.
     pub(crate) fn deadline(&self, wants_workers: bool) -> Option<Instant> {
+        let grows = wants_workers && (self.serves() || self.has_queue_left());
         let server = match self.server {
             Server::Starting { deadline, .. } | Server::Closing { deadline } => Some(deadline),
-            Server::Down if wants_workers && self.serves() => self.restarts.deadline(),
+            Server::Down if grows => self.restarts.deadline(),
             Server::Up { .. } if wants_workers => self.standstill_ends(),
             _ => None,
         };
@@ -187,7 +188,7 @@ impl Pool {
             Age::Retiring { deadline, .. } => deadline,
             _ => None,
         };
-        let crashes = self.crashes.deadline().filter(|_| wants_workers && self.serves());
+        let crashes = self.crashes.deadline().filter(|_| grows);
         let crowd = self.crowd.as_ref().map(|crowd| crowd.deadline).filter(|_| wants_workers);
         server.into_iter().chain(retirement).chain(crashes).chain(crowd).min()
     }

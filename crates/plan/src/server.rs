@@ -84,7 +84,7 @@ impl Plan {
                 }
                 self.give_up_reload(now);
             }
-            _ if !self.pools[pool].serves() => {}
+            _ if !self.pools[pool].serves() => self.drain_lost_server(pool, &before, now),
             _ if matches!(before, Server::Restarting) => self.start_server(pool, now),
             _ if matches!(before, Server::Closing { .. }) => {}
             _ => {

@@ -17,6 +17,8 @@ const CLEAN: Exit = Exit::Code(0);
 struct Stage {
     plan: Plan,
     start: Instant,
+    /// How many wait on the socket of a generation that retires and is alone with it.
+    left_queued: u32,
 }
 
 impl Stage {
@@ -43,7 +45,7 @@ impl Stage {
             emergency: None,
             reloaded: false,
         });
-        Stage { plan, start: Instant::now() }
+        Stage { plan, start: Instant::now(), left_queued: 0 }
     }
 
     /// As `new`, up to `Normal`, with pool `a`'s workers alive as 100, 101, ….
@@ -59,7 +61,12 @@ impl Stage {
     }
 
     fn at(&mut self, ms: u64, event: Event) -> Vec<String> {
-        let actions = self.plan.on_event(event, self.start + Duration::from_millis(ms));
+        let now = self.start + Duration::from_millis(ms);
+        let mut actions = self.plan.on_event(event, now);
+        let retires: Vec<PoolId> = actions.iter().filter_map(retired).collect();
+        for pool in retires {
+            actions.extend(self.plan.on_event(Event::Queued { pool, waiting: self.left_queued }, now));
+        }
         let quiet = |action: &Action| matches!(action, Action::Look { .. } | Action::TellStopping(_));
         actions.into_iter().filter(|action| !quiet(action)).map(show).collect()
     }
@@ -71,6 +78,13 @@ impl Stage {
 
     fn deadline_ms(&self) -> Option<u64> {
         self.plan.limit().map(|at| at.duration_since(self.start).as_millis() as u64)
+    }
+}
+
+fn retired(action: &Action) -> Option<PoolId> {
+    match action {
+        Action::Retire(pool) => Some(*pool),
+        _ => None,
     }
 }
 

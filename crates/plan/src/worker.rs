@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use config::Level;
 
 use crate::exit::Exit;
+use crate::generation::Age;
 use crate::pool::{Pool, Worker};
 use crate::{Action, Phase, Plan, PoolId, SIGQUIT};
 
@@ -82,6 +83,8 @@ impl Plan {
             && let Some(signal) = stop.last_signal
         {
             self.signal_worker(pool, slot, signal);
+        } else if let Age::Retiring { last_signal, .. } = self.pools[pool].age {
+            self.signal_worker(pool, slot, last_signal);
         } else if outdated {
             self.signal_worker(pool, slot, SIGQUIT);
         }
@@ -125,7 +128,7 @@ impl Plan {
         let level = if normal || !expected { exit.level() } else { Level::Debug };
         let text = format!("child {pid} exited {exit} after {seconds}.{micros:06} seconds from start");
         self.log_pool(pool, level, text);
-        if self.drains() {
+        if self.empties(pool) {
             self.note_end(pool, exit, served || age >= INFANCY, now);
         }
         if !normal || worker.adopted {

@@ -199,10 +199,10 @@ fn an_idle_ondemand_pool_changes_hands_without_a_process() {
         "CommitReload",
         "Unwatch(0)",
         "Retire(0)",
-        "Forget(0)",
         "watch 1",
         "NOTICE ready to handle connections",
         "TellReady",
+        "Forget(0)",
     ];
     s.check(1, Event::ReloadPrepared(next_of(ondemand, Duration::ZERO)), &expected);
 }
@@ -250,4 +250,52 @@ fn a_stop_ends_all_generations() {
     s.check(3, Event::ServerDied { pool: 1, pid: 60, exit: CLEAN }, &[]);
     s.check(4, Event::ServerDied { pool: 0, pid: 50, exit: CLEAN }, &["CountQueue(0)"]);
     s.check(4, queued(0), &["NOTICE exiting, bye-bye!", "Exit"]);
+}
+
+/// A reload has taken pool `a` away while so many wait on its socket; its one worker has been asked to finish.
+fn removed(waiting: u32, timeout: Duration) -> Stage {
+    let mut s = Stage::running(1, 0);
+    s.at(0, RELOAD);
+    s.left_queued = waiting;
+    let settings = Settings { drain_timeout: timeout, ..Settings::default() };
+    s.at(0, Event::ReloadPrepared(Next { settings, arrivals: vec![], removed: vec![0] }));
+    s
+}
+
+#[test]
+fn who_is_queued_where_nobody_serves_any_more_gets_workers() {
+    let mut s = removed(6, Duration::ZERO);
+    let exited = "DEBUG [pool a] child 100 exited with code 0 after 0.010000 seconds from start";
+    s.check(10, ended(0, 0), &["CountQueue(0)", exited]);
+    s.check(11, Event::Queued { pool: 0, waiting: 6 }, &["fork 0.0"]);
+    let asked = "DEBUG [pool a] sending signal 3 SIGQUIT to child 101";
+    s.check(12, forked(0, 0, 101), &["DEBUG [pool a] child 101 started", asked, "signal 0.0 3"]);
+    assert_eq!(s.at(13, ended(0, 0))[0], "CountQueue(0)");
+    s.check(14, Event::Queued { pool: 0, waiting: 0 }, &["close 0"]);
+    s.check(15, Event::ServerDied { pool: 0, pid: 50, exit: CLEAN }, &["Forget(0)"]);
+}
+
+#[test]
+fn a_queue_without_anybody_who_can_serve_it_is_given_up() {
+    let mut s = removed(6, Duration::ZERO);
+    s.at(10, Event::ServerDied { pool: 0, pid: 50, exit: SEGV });
+    s.at(11, Event::Queued { pool: 0, waiting: 6 });
+    s.at(12, ended(0, 0));
+    let started = s.at(5000, Event::Queued { pool: 0, waiting: 5 });
+    assert_eq!(started, ["start 0"]);
+    let given_up = s.at(5001, Event::ServerDied { pool: 0, pid: 51, exit: SEGV });
+    let text = "ERROR [pool a] 5 connection(s) wait, and PHP cannot be started to serve them";
+    assert_eq!(given_up, [text, "Forget(0)"]);
+}
+
+#[test]
+fn a_queue_is_not_served_for_longer_than_workers_may_take() {
+    let mut s = removed(6, Duration::from_secs(5));
+    s.at(10, ended(0, 0));
+    s.at(11, Event::Queued { pool: 0, waiting: 6 });
+    s.at(12, forked(0, 0, 101));
+    let text =
+        "ERROR [pool a] 6 connection(s) wait, and the generation that could serve them has had its time";
+    assert_eq!(s.at(5000, Event::DeadlineReached)[0], text);
+    assert_eq!(s.at(5001, ended(0, 0)).last().unwrap(), "close 0");
 }
