@@ -57,6 +57,9 @@ list_missing() {
     need libfcgi-bin has cgi-fcgi
     need procps has ps
     need acl has setfacl
+    need iproute2 has ss
+    need groff-base has groff
+    need logrotate has logrotate
     need systemd has systemd-socket-activate
 }
 
