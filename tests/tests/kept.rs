@@ -274,6 +274,21 @@ fn a_full_park() {
     });
 }
 
+/// With so few descriptors connections may be closed that have been silent for a second, but none hangs.
+#[test]
+fn hardly_any_room_to_park() {
+    cornac(&setup(1, "rlimit_files = 40"), |server| {
+        let request = Request::get(server, "/pid.php").keep();
+        let mut clients: Vec<Client> = (0..6).map(|_| server.connect()).collect();
+        for _ in 0..20 {
+            for client in &mut clients {
+                let reply = client.send(&request);
+                assert!(reply.end.is_some(), "{}\n{}", reply.to_text(), server.log());
+            }
+        }
+    });
+}
+
 #[test]
 fn parked_connections_keep_nobody_busy() {
     cornac(&setup(2, ""), |server| {

@@ -32,7 +32,7 @@ const MAIL: u64 = 0;
 const LISTENER: u64 = 1;
 const FIRST: u64 = 2;
 
-/// Descriptors that the fork server needs for other things.
+/// Descriptors that the fork server needs for other things, where the limit is no smaller.
 const RESERVE: u64 = 64;
 /// A connection that has been idle for so long is not about to be used by the web server.
 const SURELY_IDLE: Duration = Duration::from_secs(1);
@@ -122,7 +122,7 @@ impl Parking {
             parked: BTreeMap::new(),
             next: FIRST,
             overflow: VecDeque::new(),
-            room: usize::try_from(room.saturating_sub(RESERVE)).unwrap_or(usize::MAX),
+            room: usize::try_from(left_over(room)).unwrap_or(usize::MAX),
             files: raised.then_some((files, most)),
             duty: Duty::Ahead,
             drains: false,
@@ -416,6 +416,12 @@ impl Parking {
         self.look = needed.then(|| now + self.pause);
         false
     }
+}
+
+/// How many connections a limit of open files leaves room for. Never none: what workers have sent before they find that
+/// nobody takes it would stay in the mailbox for ever.
+fn left_over(limit: rlim_t) -> rlim_t {
+    limit.saturating_sub(RESERVE).max(limit / 4).max(1)
 }
 
 fn nudge(worker: &Reachable<'_>) -> bool {
