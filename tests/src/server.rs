@@ -290,6 +290,13 @@ impl Server {
         self.processes().into_iter().filter(|process| process.title() == title).collect()
     }
 
+    /// The process titled `php-fpm: fork server NAME`, once it is there.
+    pub fn fork_server(&self, pool: &str) -> Process {
+        let title = format!("php-fpm: fork server {pool}");
+        wait::until(|| self.processes().into_iter().find(|process| process.title() == title))
+            .unwrap_or_else(|| panic!("no fork server of {pool}\n{}", self.log()))
+    }
+
     fn remember_processes(&self) {
         let mut seen = self.seen.lock().expect("lock");
         let marked = processes::marked(self.dir());

@@ -39,7 +39,7 @@ fn command(server: &Server, words: &[&str]) -> Command {
     let mut command = Command::new(subject());
     let (name, rest) = words.split_first().expect("a command");
     command.arg(name).args(["-y", &server.fill("{dir}/php-fpm.conf")]).args(rest);
-    command.env("TZ", "UTC").env_remove("CORNAC_CONTROL");
+    command.env("TZ", "UTC");
     command
 }
 

@@ -66,12 +66,6 @@ fn posts(server: &Server, client: &mut Client, number: usize) -> bool {
     client.send(&request).body() == reversed(&body)
 }
 
-fn fork_server(server: &Server) -> Process {
-    let title = "php-fpm: fork server www";
-    let found = server.processes().into_iter().find(|process| process.title().trim_end() == title);
-    found.expect("a fork server")
-}
-
 #[test]
 fn a_second_client_is_served() {
     let mut pair = Pair::start(&setup(2, ""));
@@ -100,7 +94,7 @@ fn all_of_a_thousand_stay_usable() {
                 // Whoever comes meanwhile waits for none of them.
                 assert!(number % 50 > 0 || server.get("/pid.php").end.is_some());
             }
-            let before = fork_server(server);
+            let before = server.fork_server("www");
             server.signal(Signal::SIGUSR2);
             wait::until(|| (!before.lives()).then_some(())).expect("the fork server of before ends");
         }
@@ -210,7 +204,7 @@ fn a_nudge_cuts_no_sleep_short() {
 fn who_hangs_up_leaves_nothing() {
     cornac(&setup(2, ""), |server| {
         let files = || {
-            let processes = [fork_server(server)].into_iter().chain(server.workers("www"));
+            let processes = [server.fork_server("www")].into_iter().chain(server.workers("www"));
             let count = |process: Process| {
                 fs::read_dir(format!("/proc/{}/fd", process.pid)).map_or(0, Iterator::count)
             };
@@ -230,7 +224,7 @@ fn who_hangs_up_leaves_nothing() {
 fn a_lost_fork_server() {
     cornac(&setup(2, ""), |server| {
         let mut clients = kept(server, 20);
-        fork_server(server).signal(Signal::SIGKILL);
+        server.fork_server("www").signal(Signal::SIGKILL);
         server.wait_log("go on serving");
         let stayed = clients.iter_mut().filter_map(|client| posts(server, client, 1).then_some(())).count();
         assert!((1..=20).contains(&stayed), "{stayed}");
@@ -247,7 +241,7 @@ fn a_lost_fork_server() {
 fn a_fork_server_that_hangs() {
     cornac(&setup(2, ""), |server| {
         let mut clients = kept(server, 1);
-        let process = fork_server(server);
+        let process = server.fork_server("www");
         process.signal(Signal::SIGSTOP);
         for number in 0..20 {
             assert!(server.get("/pid.php").end.is_some(), "{}", server.log());
@@ -314,7 +308,7 @@ fn a_request_on_a_parked_connection_calls_for_a_worker() {
             if manager.contains("ondemand") {
                 wait::until(|| server.workers("www").is_empty().then_some(())).expect("nobody is left");
             }
-            let fork_server_is_there = fork_server(server).lives();
+            let fork_server_is_there = server.fork_server("www").lives();
             assert!(fork_server_is_there && posts(server, &mut clients[2], 5), "{}", server.log());
         });
     }

@@ -30,11 +30,6 @@ fn most_processes(process: i32) -> String {
     line.split_whitespace().nth(3).expect("the hard one").to_owned()
 }
 
-fn fork_server(server: &Server) -> Process {
-    let title = "php-fpm: fork server www";
-    wait::until(|| server.processes().into_iter().find(|one| one.title() == title)).expect("a fork server")
-}
-
 fn kill_one(server: &Server) {
     let worker = server.workers("www")[0];
     worker.signal(Signal::SIGKILL);
@@ -100,11 +95,11 @@ fn no_descriptors_for_a_new_fork_server() {
     let server = Server::start(Side::Subject, &served(Setup::new()).www("pm.max_children = 3"));
     let traffic = Traffic::begin(&server, Manner { clients: 2, ..Manner::default() });
     limit(server.master(), "nofile", "5");
-    fork_server(&server).signal(Signal::SIGKILL);
+    server.fork_server("www").signal(Signal::SIGKILL);
     server.wait_log("Too many open files (24)");
     traffic.go_on(&server, 200);
     limit(server.master(), "nofile", "1024");
-    fork_server(&server);
+    server.fork_server("www");
     settles(&server, 3);
     traffic.go_on(&server, 100);
     let tally = traffic.end();
@@ -147,7 +142,7 @@ fn the_user_may_have_no_more_processes() {
     let server = Server::start(Side::Subject, &served(Setup::new()).www("pm.max_children = 3"));
     let traffic = Traffic::begin(&server, Manner { clients: 2, ..Manner::default() });
     traffic.go_on(&server, 50);
-    let parent = fork_server(&server).pid;
+    let parent = server.fork_server("www").pid;
     let most = most_processes(parent);
     limit(parent, "nproc", "0");
     kill_one(&server);

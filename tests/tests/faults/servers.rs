@@ -9,19 +9,12 @@ use cornac_tests::{Manner, Request, Server, Setup, Side, Signal, Traffic, wait};
 
 use super::say;
 
-/// The fork server of a pool, once it has taken its title.
-fn fork_server(server: &Server, pool: &str) -> Process {
-    let title = format!("php-fpm: fork server {pool}");
-    wait::until(|| server.processes().into_iter().find(|process| process.title() == title))
-        .unwrap_or_else(|| panic!("no fork server of {pool}\n{}", server.log()))
-}
-
 /// Kills it, waits for its successor and for workers of that.
 fn lose(server: &Server, signal: Signal) {
-    let lost = fork_server(server, "www");
+    let lost = server.fork_server("www");
     lost.signal(signal);
     let next = wait::until_within(Duration::from_secs(60), || {
-        Some(fork_server(server, "www")).filter(|found| *found != lost)
+        Some(server.fork_server("www")).filter(|found| *found != lost)
     });
     assert!(next.is_some(), "no successor\n{}", server.log());
 }
@@ -44,7 +37,7 @@ fn a_lost_fork_server_costs_nothing() {
         }
         traffic.go_on(&server, 100);
         // In the end all workers are the last one's.
-        let last = fork_server(&server, "www").pid;
+        let last = server.fork_server("www").pid;
         let settled = wait::until(|| {
             let workers = server.workers("www");
             let own = workers.iter().filter(|worker| parent(worker) == Some(last)).count();
@@ -80,7 +73,7 @@ fn a_fork_server_that_dies_in_a_row_is_started_ever_more_slowly() {
 fn a_stopped_fork_server_is_replaced() {
     let server = Server::start(Side::Subject, &served(Setup::new()).www("pm.max_children = 3"));
     let traffic = Traffic::begin(&server, Manner { clients: 2, ..Manner::default() });
-    let first = fork_server(&server, "www");
+    let first = server.fork_server("www");
     first.signal(Signal::SIGSTOP);
     server.wait_log(&format!("fork server {} is stopped (SIGSTOP) and starts no workers", first.pid));
     first.signal(Signal::SIGCONT);
@@ -105,7 +98,7 @@ fn a_stopped_fork_server_is_replaced() {
 fn a_stopped_fork_server_does_not_hold_up_a_stop() {
     for (signal, before) in [(Signal::SIGQUIT, true), (Signal::SIGQUIT, false), (Signal::SIGTERM, true)] {
         let server = Server::start(Side::Subject, &served(Setup::new()).www("pm.max_children = 3"));
-        let first = fork_server(&server, "www");
+        let first = server.fork_server("www");
         let mut client = server.connect();
         client.write(&Request::get(&server, "/traffic.php?n=7&us=300000").encode()).expect("sent");
         let busy =
