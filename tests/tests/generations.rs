@@ -2,14 +2,14 @@
 //! nothing; pools, addresses and socket files that come, go and change.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
 use cornac_tests::client::Client;
 use cornac_tests::traffic::{Address, served};
-use cornac_tests::{Manner, Request, Server, Setup, Side, Traffic, wait};
+use cornac_tests::{Manner, Request, Server, Setup, Side, Traffic, skip_unless_root, wait};
 use nix::sys::signal::Signal;
 
 const GIVEN_UP: &str = "reload is given up; everything goes on with the configuration it has";
@@ -216,6 +216,45 @@ fn socket_files_are_put_right() {
     settled(&server);
     server.stop();
     assert!(!path.exists());
+}
+
+/// What `getfacl` and `ss` say of a socket.
+fn told(program: &str, words: &[&str], path: &Path) -> String {
+    let output = std::process::Command::new(program).args(words).arg(path).output();
+    String::from_utf8(output.expect("it is installed").stdout).expect("text")
+}
+
+#[test]
+fn owner_access_list_and_backlog_are_put_right() {
+    if skip_unless_root("sockets of another owner", 1) {
+        return;
+    }
+    let setup = |more: &str| held(&format!("listen.owner = www-data\nlisten.mode = 0600\n{more}"));
+    let server = Server::start(Side::Subject, &setup("listen.backlog = 7"));
+    let path = server.socket("www");
+    let list = || told("getfacl", &["-cpn"], &path);
+    let backlog = || {
+        let line = told("ss", &["-Hlx", "src"], &path);
+        line.split_whitespace().nth(3).expect("the socket is listed").to_owned()
+    };
+    let owner = || fs::metadata(&path).expect("the socket").uid();
+    let (before, at_start) = (list(), owner());
+    assert_eq!(backlog(), "7");
+    std::os::unix::fs::chown(&path, Some(0), Some(0)).expect("root may");
+    assert_ne!(owner(), at_start);
+    reload(&server, 2);
+    assert_eq!((owner(), list()), (at_start, before));
+    server.configure(&setup("listen.backlog = 9\nlisten.acl_users = nobody"));
+    reload(&server, 3);
+    assert_eq!(backlog(), "9");
+    let with = list();
+    assert!(with.contains("user:65534:rw-"), "{with}");
+    told("setfacl", &["-b"], &path);
+    assert_ne!(list(), with);
+    reload(&server, 4);
+    assert_eq!(list(), with);
+    settled(&server);
+    server.stop();
 }
 
 /// One worker whose script waits for a file of the number it is given, unless that is 0.
