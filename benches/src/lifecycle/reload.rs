@@ -71,7 +71,7 @@ const FULL: Effort = Effort {
 
 const QUICK: Effort = Effort {
     rounds: 1,
-    capacity: Duration::from_millis(1200),
+    capacity: Duration::from_millis(2400),
     fpm: (Duration::from_secs(1), 2),
     cornac: (Duration::from_secs(2), 5),
 };
@@ -275,6 +275,8 @@ fn together(traffic: &mut [Traffic], stretch: &Stretch) -> Result<Tally, String>
 fn section(kind: &Kind, [fpm, patient, cornac]: &[Run; 3]) -> Section {
     let percentile = |run: &Run, share| change(run.steady.percentile(share), run.reloading.percentile(share));
     let row = |what, share| Line::new(what, percentile(fpm, share), percentile(cornac, share));
+    let on_kept =
+        |run: &Run| change(run.steady.percentile_on_kept(0.99), run.reloading.percentile_on_kept(0.99));
     let ratio = cornac.reloading.percentile(0.99) / cornac.steady.percentile(0.99);
     let failed = |run: &Run| run.reloading.failed_in_words();
     let rate = |run: &Run| format!("{:.0}", run.rate);
@@ -285,6 +287,7 @@ fn section(kind: &Kind, [fpm, patient, cornac]: &[Run; 3]) -> Section {
     let mut lines = vec![
         Line::new("failed", failed(fpm), failed(cornac)).target("0", cornac.reloading.failed() == 0),
         row("p99", 0.99).target(format!("≤ ×{MOST}"), ratio <= MOST),
+        Line::new("p99 on kept connections", on_kept(fpm), on_kept(cornac)),
         row("p50", 0.5),
         row("p99.9", 0.999),
         row("max", 1.0),

@@ -55,6 +55,8 @@ impl Failure {
 pub(crate) struct Tally {
     /// Nanoseconds from the moment a request was due to its complete answer.
     pub(crate) latencies: Vec<u64>,
+    /// Those of them that came on kept connections.
+    pub(crate) on_kept: Vec<u64>,
     /// How often each accepted body came, in the order in which the target lists them.
     pub(crate) bodies: Vec<u64>,
     /// Failed requests by what happened and by whether their connection was a kept one.
@@ -95,6 +97,11 @@ impl Tally {
         milliseconds(&self.latencies, share)
     }
 
+    /// The same of those on kept connections.
+    pub(crate) fn percentile_on_kept(&self, share: f64) -> f64 {
+        milliseconds(&self.on_kept, share)
+    }
+
     /// The same of the generator's own lateness.
     pub(crate) fn lateness(&self, share: f64) -> f64 {
         milliseconds(&self.lateness, share)
@@ -108,6 +115,7 @@ impl Tally {
     /// Takes in another stretch.
     pub(crate) fn add(&mut self, other: Tally) {
         self.latencies.extend(other.latencies);
+        self.on_kept.extend(other.on_kept);
         self.lateness.extend(other.lateness);
         self.bodies.resize(self.bodies.len().max(other.bodies.len()), 0);
         self.bodies.iter_mut().zip(&other.bodies).for_each(|(own, more)| *own += more);

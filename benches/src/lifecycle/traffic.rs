@@ -147,10 +147,12 @@ impl<'a> Traffic<'a> {
                 self.give_up(now);
                 look = now + LOOK_FOR_TIMEOUTS;
             }
-            let over = now >= end || stretch.stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
+            let stopped = stretch.stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
+            let over = now >= end || stopped;
             self.send_waiting()?;
-            if !over {
-                self.send_due(now)?;
+            // What was due before the end is sent, however late that is noticed.
+            if !stopped && (now < end || matches!(stretch.pace, Pace::Open(_))) {
+                self.send_due(now, end)?;
             }
             if over && self.busy == 0 && self.waiting.iter().all(VecDeque::is_empty) {
                 break;
@@ -176,8 +178,8 @@ impl<'a> Traffic<'a> {
         Ok(tally)
     }
 
-    fn send_due(&mut self, now: u64) -> Result<(), String> {
-        while let Some((due, kind)) = self.arrivals.take(now) {
+    fn send_due(&mut self, now: u64, end: u64) -> Result<(), String> {
+        while let Some((due, kind)) = self.arrivals.take(now.min(end)) {
             self.tally.lateness.push(now - due);
             match self.idle[kind].pop() {
                 Some(slot) => self.begin(slot, due)?,
@@ -294,6 +296,9 @@ impl<'a> Traffic<'a> {
         match outcome {
             Ok(body) => {
                 self.tally.latencies.push(now - due);
+                if kind == KEPT {
+                    self.tally.on_kept.push(now - due);
+                }
                 self.tally.bodies[body] += 1;
             }
             Err((failure, text)) => {
