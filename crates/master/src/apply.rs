@@ -55,6 +55,7 @@ impl Supervisor {
                 self.stop_remains(how == FINISHING, Instant::now());
             }
             Action::CheckReload => self.check_reload(),
+            Action::AwaitParting => self.await_parting(Instant::now()),
             Action::CommitReload => self.commit_reload(),
             Action::AbandonReload => self.abandon_reload(),
             Action::Unwatch(pool) => self.unwatch(pool),

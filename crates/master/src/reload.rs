@@ -10,6 +10,7 @@
 //! php-fpm checks nothing before and is gone if the new configuration is wrong.
 
 mod choice;
+mod parting;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;

@@ -165,6 +165,7 @@ fn bring_up(
         asks: Vec::new(),
         global: config.global.clone(),
         reload: None,
+        parting_until: None,
         step_forward_at: None,
         origin,
         systemd: Systemd::new(&config.global),

@@ -55,6 +55,8 @@ pub(crate) struct Supervisor {
     /// As the last start or reload has it.
     pub(crate) global: Global,
     pub(crate) reload: Option<Reload>,
+    /// How long old workers have to hear that they are to finish.
+    pub(crate) parting_until: Option<Instant>,
     /// When fork servers that start in the background get their share.
     pub(crate) step_forward_at: Option<Instant>,
     /// What a reload starts again.
@@ -88,6 +90,7 @@ impl Supervisor {
                 self.timeouts.deadline(),
                 self.systemd.deadline(),
                 self.reload_deadline(),
+                self.parting_deadline(Instant::now()),
                 self.control.deadline(),
                 self.upgrade.deadline(),
                 self.remains.deadline(),
@@ -110,6 +113,8 @@ impl Supervisor {
                 self.feed(Event::DeadlineReached);
             }
             self.hurry_reload(Instant::now());
+            self.look_at_parting(Instant::now());
+            self.work_off();
             self.beat(Instant::now());
             self.serve_systemd(Instant::now());
             self.serve_control(Instant::now());

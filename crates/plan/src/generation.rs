@@ -50,6 +50,8 @@ pub(crate) enum Reload {
     Arriving(Next),
     /// The new generation has taken over, its workers are being forked.
     Filling,
+    /// They are there, and the old ones hear that they are to finish.
+    Parting,
     /// No reload: another executable is being tried.
     Trying,
     /// It is about to be executed.

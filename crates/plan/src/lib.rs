@@ -214,6 +214,8 @@ pub enum Event {
     ReloadPrepared(Next),
     /// It cannot; that has been said.
     ReloadRefused,
+    /// No worker that was asked to finish can take another request.
+    Parted,
     /// Another program shall take this process over that can adopt no workers: stop them, then execute it.
     ReplaceProgram,
     /// The executable as it is now would serve, and take over what runs.
@@ -297,6 +299,8 @@ pub enum Action {
     CheckReload,
     /// All new pools are up: what was prepared counts from now on.
     CommitReload,
+    /// The old workers have been asked to finish: feed `Parted` when they have all heard it.
+    AwaitParting,
     /// A new pool could not start: drop what was prepared.
     AbandonReload,
     /// Try the executable as it is now beside what serves, and feed `TrialPassed` or `TrialFailed`.
@@ -411,6 +415,7 @@ impl Plan {
             Event::Asked(request) => self.asked(request, now),
             Event::ReloadPrepared(next) => self.reload_prepared(next, now),
             Event::ReloadRefused => self.reload_refused(),
+            Event::Parted => self.parted(now),
             Event::TrialPassed => self.trial_passed(),
             Event::TrialFailed => self.reload_refused(),
             Event::ReplaceProgram => self.stop(stop::Kind::Reloading, now),
@@ -544,17 +549,34 @@ impl Plan {
 
     /// Once the workers of the first filling are there: every order has been answered.
     fn tell_ready(&mut self, now: Instant) {
-        if !self.ready_told && !self.pools.values().any(Pool::awaits_any) {
-            self.ready_told = true;
-            self.log(Level::Notice, "ready to handle connections");
-            self.actions.push(Action::TellReady);
-            if matches!(self.reload, Some(Reload::Filling)) {
-                self.reload = None;
+        if self.ready_told || self.pools.values().any(Pool::awaits_any) {
+            return;
+        }
+        match self.reload {
+            Some(Reload::Filling) => {
+                self.reload = Some(Reload::Parting);
+                self.actions.push(Action::AwaitParting);
             }
-            std::mem::take(&mut self.asked_early).into_iter().for_each(|request| self.asked(request, now));
-            if self.reload.is_none() {
-                self.reload_again();
-            }
+            Some(Reload::Parting) => {}
+            _ => self.say_ready(now),
+        }
+    }
+
+    fn say_ready(&mut self, now: Instant) {
+        self.ready_told = true;
+        self.log(Level::Notice, "ready to handle connections");
+        self.actions.push(Action::TellReady);
+        std::mem::take(&mut self.asked_early).into_iter().for_each(|request| self.asked(request, now));
+        if self.reload.is_none() {
+            self.reload_again();
+        }
+    }
+
+    /// From here on requests are the new generation's.
+    fn parted(&mut self, now: Instant) {
+        if matches!((&self.phase, &self.reload), (Phase::Normal, Some(Reload::Parting))) {
+            self.reload = None;
+            self.say_ready(now);
         }
     }
 

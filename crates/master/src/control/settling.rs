@@ -4,8 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use board::scoreboard::Slot;
-
 use super::Ticket;
 use crate::reload::Outcome;
 use crate::supervisor::Supervisor;
@@ -44,10 +42,7 @@ impl Supervisor {
         if self.control.settling.is_empty() {
             return;
         }
-        // It may have been woken already and be about to look; before it looks it takes nothing either, or is beyond it.
-        let takes_more = |slot: &Slot| slot.is_asked() && slot.stage().is_waiting();
-        let settled = !self.remains.take_requests()
-            && !self.pools.values().any(|pool| pool.board.slots().iter().any(takes_more));
+        let settled = !self.old_workers_wait();
         let waiting = std::mem::take(&mut self.control.settling);
         let (due, waiting): (Vec<_>, _) = waiting.into_iter().partition(|one| settled || now >= one.until);
         self.control.settling = waiting;

@@ -69,15 +69,9 @@ fn the_old_generation_serves_until_the_new_ones_workers_are_there() {
     let mut s = reloading(1, next(2, Duration::from_secs(5)));
     s.check(10, Event::ServerStarted(1), &["CommitReload", "Unwatch(0)", "fork 1.0", "fork 1.1"]);
     s.check(11, forked(1, 0, 200), &["DEBUG [pool a] child 200 started"]);
-    let expected = [
-        "DEBUG [pool a] child 201 started",
-        "Retire(0)",
-        ASKED[0],
-        ASKED[1],
-        "NOTICE ready to handle connections",
-        "TellReady",
-    ];
+    let expected = ["DEBUG [pool a] child 201 started", "Retire(0)", ASKED[0], ASKED[1], "AwaitParting"];
     s.check(12, forked(1, 1, 201), &expected);
+    s.check(13, Event::Parted, &["NOTICE ready to handle connections", "TellReady"]);
     assert_eq!(s.deadline_ms(), Some(5012));
     let text = "DEBUG [pool a] child 100 exited with code 0 after 0.030000 seconds from start";
     s.check(30, ended(0, 0), &[text, "close 0"]);
@@ -160,7 +154,8 @@ fn several_that_are_asked_for_meanwhile_are_one() {
     s.check(1, RELOAD, &["DEBUG received SIGUSR2"]);
     s.check(2, RELOAD, &["DEBUG received SIGUSR2"]);
     s.at(3, Event::ServerStarted(1));
-    let served = s.at(4, forked(1, 0, 200));
+    s.at(4, forked(1, 0, 200));
+    let served = s.at(4, Event::Parted);
     assert_eq!(served[served.len() - 2..], ["NOTICE Reloading in progress ...", "CheckReload"]);
     s.check(5, Event::ReloadRefused, &[]);
 }
@@ -195,16 +190,9 @@ fn an_idle_ondemand_pool_changes_hands_without_a_process() {
     s.at(0, Event::Begin);
     s.at(0, Event::Announced);
     s.at(1, RELOAD);
-    let expected = [
-        "CommitReload",
-        "Unwatch(0)",
-        "Retire(0)",
-        "watch 1",
-        "NOTICE ready to handle connections",
-        "TellReady",
-        "Forget(0)",
-    ];
+    let expected = ["CommitReload", "Unwatch(0)", "Retire(0)", "watch 1", "AwaitParting", "Forget(0)"];
     s.check(1, Event::ReloadPrepared(next_of(ondemand, Duration::ZERO)), &expected);
+    s.check(2, Event::Parted, &["NOTICE ready to handle connections", "TellReady"]);
 }
 
 #[test]
