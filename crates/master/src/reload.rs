@@ -152,7 +152,10 @@ impl Supervisor {
             Some(reload) if reload.asked.is_empty() => reload.patience = None,
             _ => return,
         }
-        match self.prepare_reload() {
+        // A stop has begun while files were looked at.
+        let stops = self.plan.is_stopping();
+        let prepared = if stops { Err(vec![error("the master is stopping")]) } else { self.prepare_reload() };
+        match prepared {
             Ok(next) => self.events.push_back(Event::ReloadPrepared(next)),
             Err(problems) => {
                 problems.into_iter().for_each(|problem| self.diagnose_logged(problem));
@@ -197,7 +200,10 @@ impl Supervisor {
             Next { settings: settings(&config, false), removed: choice.removed.clone(), ..Next::default() };
         next.settings.pools = chosen.iter().map(|index| pool_settings(&config.pools[*index])).collect();
         for (mut pool, (_, replaces)) in opened.into_iter().zip(&choice.renewed) {
-            if let Some(before) = replaces.and_then(|id| self.pools.get(id)) {
+            // What the user before has left running must not get hold of the next one's connections.
+            if let Some(before) =
+                replaces.and_then(|id| self.pools.get(id)).filter(|old| old.user == pool.user)
+            {
                 pool.mailbox = before.mailbox.clone();
             }
             let id = self.pools.reserve();

@@ -9,10 +9,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod action;
 mod backoff;
 mod crowd;
 mod drain;
 mod emergency;
+mod event;
 mod exit;
 mod generation;
 mod idle;
@@ -27,8 +29,10 @@ mod worker;
 
 use std::time::{Duration, Instant};
 
+pub use action::Action;
 use config::Level;
 pub use emergency::Emergency;
+pub use event::{Event, Request};
 pub use exit::{Exit, NoPause, signal_name};
 pub use generation::Next;
 use generation::Reload;
@@ -40,7 +44,7 @@ pub use pools::Pools;
 pub use stop::FINISHING;
 use stop::Stop;
 
-/// Index of a pool, in the order of the configuration.
+/// The number of a generation of a pool; at start the place in the configuration.
 pub type PoolId = usize;
 
 /// What the plan needs to know of the configuration.
@@ -83,245 +87,6 @@ impl PoolSettings {
     pub fn slots(&self) -> u32 {
         self.manager.max_children() * 2
     }
-}
-
-/// A request to the master by signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// SIGTERM or SIGINT, by its number: end at once.
-    Terminate(i32),
-    /// SIGQUIT: finish what runs, then end.
-    Finish,
-    /// SIGUSR1: open the logs again.
-    Reopen,
-    /// SIGUSR2 or SIGHUP, by its number, or a command: go on with the configuration as it is now.
-    Reload(Option<i32>),
-    /// Go on as the executable as it is now.
-    Upgrade,
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Sockets and scoreboards are there: bring the fork servers up.
-    Begin,
-    /// The start is announced (pid file, launcher, `fpm is running`).
-    Announced,
-    /// A fork server's PHP is up.
-    ServerStarted(PoolId),
-    /// A fork server said why it cannot start; its process ends next.
-    ServerRefused {
-        /// Which.
-        pool: PoolId,
-        /// One sentence.
-        reason: String,
-        /// The configuration or the PHP executable is at fault.
-        configuration: bool,
-    },
-    /// A fork server could not even be executed; no process is left of it.
-    ServerNotStarted {
-        /// Which.
-        pool: PoolId,
-        /// One sentence.
-        reason: String,
-    },
-    /// A fork server's process has been collected. What it reported before was fed before.
-    ServerDied {
-        /// Which.
-        pool: PoolId,
-        /// Its process id.
-        pid: u32,
-        /// How it ended.
-        exit: Exit,
-    },
-    /// A worker lives.
-    Forked {
-        /// Its pool.
-        pool: PoolId,
-        /// Its slot.
-        slot: u32,
-        /// Its process id.
-        pid: u32,
-    },
-    /// `fork` failed.
-    ForkFailed {
-        /// The pool.
-        pool: PoolId,
-        /// The slot that stays empty.
-        slot: u32,
-        /// Text and number of the error.
-        cause: String,
-    },
-    /// A worker has been collected, by its fork server or (adopted) by the master.
-    WorkerExited {
-        /// Its pool.
-        pool: PoolId,
-        /// Its slot.
-        slot: u32,
-        /// How it ended.
-        exit: Exit,
-        /// It had begun a request: what ended it may be the request's doing.
-        served: bool,
-    },
-    /// A signal has stopped a fork server, or it goes on.
-    ServerPaused {
-        /// Which.
-        pool: PoolId,
-        /// Its process id.
-        pid: u32,
-        /// The signal; `None`: it goes on.
-        signal: Option<i32>,
-    },
-    /// A signal has stopped a worker, or it goes on.
-    WorkerPaused {
-        /// Its pool.
-        pool: PoolId,
-        /// Its slot.
-        slot: u32,
-        /// The signal; `None`: it goes on.
-        signal: Option<i32>,
-    },
-    /// A worker is gone and nobody saw how: its fork server died between collecting and reporting it.
-    WorkerLost {
-        /// Its pool.
-        pool: PoolId,
-        /// Its slot.
-        slot: u32,
-    },
-    /// The scoreboard of a pool has been read.
-    Looked {
-        /// The pool.
-        pool: PoolId,
-        /// What for.
-        why: Why,
-        /// What it says.
-        look: Look,
-    },
-    /// What `Survey` asked for.
-    Surveyed(Survey),
-    /// So many connections wait on a pool's listening socket and are still to be served.
-    Queued {
-        /// The pool.
-        pool: PoolId,
-        /// How many.
-        waiting: u32,
-    },
-    /// The access logs are new files: workers hold the old ones.
-    AccessLogsReopened,
-    /// A signal to the master.
-    Asked(Request),
-    /// What `CheckReload` found can be used: the new pools can be started.
-    ReloadPrepared(Next),
-    /// It cannot; that has been said.
-    ReloadRefused,
-    /// No worker that was asked to finish can take another request.
-    Parted,
-    /// Another program shall take this process over that can adopt no workers: stop them, then execute it.
-    ReplaceProgram,
-    /// The executable as it is now would serve, and take over what runs.
-    TrialPassed,
-    /// It would not, or could not be executed; that has been said.
-    TrialFailed,
-    /// `next_deadline` has passed (too early is harmless).
-    DeadlineReached,
-}
-
-/// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Write a log line.
-    Log(Level, String),
-    /// Execute the pool's fork server.
-    StartServer(PoolId),
-    /// Close the channel to the fork server: it ends.
-    CloseServer(PoolId),
-    /// SIGKILL the fork server.
-    KillServer(PoolId),
-    /// Order a worker into a slot.
-    ForkWorker {
-        /// The pool.
-        pool: PoolId,
-        /// The free slot.
-        slot: u32,
-    },
-    /// Send a signal to a worker. SIGQUIT asks it to finish, however that is done: no script is to notice.
-    SignalWorker {
-        /// Its pool.
-        pool: PoolId,
-        /// Its slot.
-        slot: u32,
-        /// Signal number.
-        signal: i32,
-    },
-    /// Read the pool's scoreboard and feed `Looked`.
-    Look {
-        /// The pool.
-        pool: PoolId,
-        /// What for.
-        why: Why,
-    },
-    /// Look what all pools do, and feed `Surveyed`.
-    Survey,
-    /// Feed `Looked` with `Why::Shortage` once, when so many workers are occupied.
-    Arm {
-        /// The pool.
-        pool: PoolId,
-        /// At least 1.
-        occupied: u32,
-    },
-    /// Feed `Looked` with `Why::Queue` once, when a connection waits on the pool's socket.
-    WatchQueue(PoolId),
-    /// A graceful end of the pool: nobody new is let in where its socket is ours, workers that are asked to finish take
-    /// what is queued first. Feed `Queued`.
-    Drain(PoolId),
-    /// Feed `Queued`.
-    CountQueue(PoolId),
-    /// The pool's limit held back a worker: count it in its scoreboard.
-    CountSaturation(PoolId),
-    /// Put the backtrace of a worker's request into the slow log.
-    Trace {
-        /// Its pool.
-        pool: PoolId,
-        /// Its slot.
-        slot: u32,
-        /// Which of its requests: another one by now is none of the slow log's business.
-        request: u64,
-    },
-    /// All fork servers are up: write the pid file, announce the start, then feed `Announced`.
-    Announce,
-    /// Tell whoever supervises us that all is ready.
-    TellReady,
-    /// Tell whoever supervises us that we stop, in these words.
-    TellStopping(&'static str),
-    /// Open the logs again, and feed `AccessLogsReopened` if there are access logs.
-    ReopenLogs,
-    /// Look whether the configuration can be used, prepare what is new, and feed `ReloadPrepared` or `ReloadRefused`.
-    CheckReload,
-    /// All new pools are up: what was prepared counts from now on.
-    CommitReload,
-    /// The old workers have been asked to finish: feed `Parted` when they have all heard it.
-    AwaitParting,
-    /// A new pool could not start: drop what was prepared.
-    AbandonReload,
-    /// Try the executable as it is now beside what serves, and feed `TrialPassed` or `TrialFailed`.
-    TryProgram,
-    /// Execute it with everything that runs handed on, and feed `TrialFailed` if that fails.
-    HandOver,
-    /// The pool's socket need not be watched any more.
-    Unwatch(PoolId),
-    /// The pool's workers are about to be asked to finish for good. Feed `Queued`: 0 if another generation serves who waits.
-    Retire(PoolId),
-    /// Nothing of the pool runs any more.
-    Forget(PoolId),
-    /// All is stopped for another program: execute it.
-    Execute,
-    /// The start failed: leave nothing behind and end.
-    Fail {
-        /// The configuration's or the PHP executable's fault rather than PHP's own failure.
-        configuration: bool,
-    },
-    /// All is stopped: remove pid file and sockets and end with success.
-    Exit,
 }
 
 /// Where the master is in its life.
