@@ -91,8 +91,8 @@ fn nothing_of_a_companion_is_left() {
         links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
     };
     for signal in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM, Signal::SIGQUIT] {
-        // The listening socket, and the one that takes its place at the end.
-        let is_complete = |worker: &Process| with_companion(worker) && sockets(worker) == 2;
+        // The listening socket, the one that takes its place at the end, and the mailbox.
+        let is_complete = |worker: &Process| with_companion(worker) && sockets(worker) == 3;
         let complete = || {
             let workers: BTreeSet<Process> = server.workers("www").into_iter().collect();
             (workers.len() == 3 && workers.iter().all(is_complete)).then_some(workers)
@@ -107,8 +107,8 @@ fn nothing_of_a_companion_is_left() {
         wait::until(|| (server.get("/x.php").body() == "x").then_some(())).expect("still serving");
     }
     let fork_server = server.processes().into_iter().find(|process| process.title().contains("fork server"));
-    // One channel to the master, one listening socket, and one socket for each companion that lives.
-    wait::until(|| (sockets(&fork_server?) == 5).then_some(())).expect("closed with their workers");
+    // The channel to the master, the listening socket, both ends of the mailbox, and a socket for each companion that lives.
+    wait::until(|| (sockets(&fork_server?) == 7).then_some(())).expect("closed with their workers");
     server.stop();
 }
 
