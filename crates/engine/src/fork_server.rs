@@ -30,6 +30,9 @@ use crate::{confine, entry, ini_files, orphan, php, title};
 const MOST_WARNINGS: usize = 16;
 const LONGEST_WARNING: usize = 300;
 
+/// Nice value of PHP's shutdown.
+const LEAVING: i32 = 10;
+
 /// Why the pool cannot start.
 struct Refusal {
     reason: String,
@@ -259,6 +262,8 @@ fn set_variables(spec: &PoolSpec, wanted: impl Fn(&[u8]) -> bool) {
 
 /// Extensions write out what they hold; one that hangs there must not keep the process alive.
 fn end_php() {
+    // Others serve meanwhile.
+    let _ = sys::process::set_priority(LEAVING);
     // SAFETY: SIGALRM's default action ends the process.
     unsafe { libc::alarm(5) };
     php::shut_down();

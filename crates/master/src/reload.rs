@@ -60,9 +60,8 @@ pub(crate) enum Outcome {
 /// How long fork servers may take to look at the files of PHP's start-up; who takes longer counts as changed.
 const LOOKING: Duration = Duration::from_secs(2);
 
-/// The nice value of PHP's start-up beside those who serve, and how long it has that.
-const BACKGROUND: i32 = 10;
-const STANDING_BACK: Duration = Duration::from_secs(3);
+/// How long PHP's start-up beside those who serve takes only what they leave over.
+const STANDING_BACK: Duration = Duration::from_secs(1);
 
 /// A reload under way.
 #[derive(Debug, Default)]
@@ -408,7 +407,7 @@ impl Supervisor {
     /// PHP's start-up of a generation that arrives takes what those who serve leave over. Only root can take that back.
     pub(crate) fn stand_back(&mut self, pool: PoolId) {
         if users::is_root() && self.arrives(pool) {
-            self.set_nice(pool, BACKGROUND);
+            self.run_only_when_idle(pool, true);
             self.step_forward_at = Some(Instant::now() + STANDING_BACK);
         }
     }
@@ -416,13 +415,13 @@ impl Supervisor {
     /// Its PHP is up, or takes too long: from here on it is like the others.
     pub(crate) fn step_forward(&mut self, pool: PoolId) {
         if users::is_root() && self.arrives(pool) {
-            self.set_nice(pool, self.pools[pool].nice.unwrap_or_else(process::priority));
+            self.run_only_when_idle(pool, false);
         }
     }
 
-    fn set_nice(&self, pool: PoolId, nice: i32) {
+    fn run_only_when_idle(&self, pool: PoolId, only: bool) {
         if let Some(server) = self.pools[pool].server.as_ref().filter(|server| !server.ended) {
-            let _ = process::set_priority_of(server.pid, nice);
+            let _ = process::only_when_idle(server.pid, only);
         }
     }
 

@@ -198,19 +198,20 @@ pub fn limit_core(limit: Limit) -> io::Result<()> {
 
 /// Sets the nice value of this process.
 pub fn set_priority(nice: i32) -> io::Result<()> {
-    set_priority_of(0, nice)
+    // SAFETY: setpriority takes integers only; `who` 0 is the calling process.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
-/// The nice value of this process.
-pub fn priority() -> i32 {
-    // SAFETY: getpriority takes integers only; of the calling process it does not fail.
-    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
-}
-
-/// Sets the nice value of a process; 0 is this one.
-pub fn set_priority_of(pid: u32, nice: i32) -> io::Result<()> {
-    // SAFETY: setpriority takes integers only.
-    match unsafe { libc::setpriority(libc::PRIO_PROCESS, pid, nice) } {
+/// Has a process, 0 being this one, run only when nobody else wants to, or like others again. The latter takes the right
+/// to raise priorities.
+pub fn only_when_idle(pid: u32, only: bool) -> io::Result<()> {
+    let policy = if only { libc::SCHED_IDLE } else { libc::SCHED_OTHER };
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameters are readable for the call; other arguments are integers.
+    match unsafe { libc::sched_setscheduler(pid as libc::pid_t, policy, &parameters) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
