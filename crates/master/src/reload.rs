@@ -10,7 +10,7 @@
 //! php-fpm checks nothing before and is gone if the new configuration is wrong.
 
 mod choice;
-mod parting;
+pub(crate) mod parting;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -314,10 +314,7 @@ impl Supervisor {
 
     fn conclude_reload(&mut self, asks: &[Ask], outcome: &Outcome) {
         let tickets: Vec<Ticket> = asks.iter().flat_map(|ask| ask.tickets.clone()).collect();
-        match outcome {
-            Outcome::Done(_) => self.answer_when_settled(&tickets, outcome),
-            Outcome::Refused(_) => self.answer(&tickets, outcome),
-        }
+        self.answer(&tickets, outcome);
         let text = match outcome {
             Outcome::Done(_) => "reload is done".to_owned(),
             Outcome::Refused(errors) => format!("reload was refused for {} reason(s)", errors.len()),

@@ -1,17 +1,12 @@
-//! When a reload is done for those who asked: not before every worker of the generation before, where it waits for a
-//! request, has heard that it is to finish. It is woken by a signal, and until that arrives it would take the next request: whoever
-//! deploys sends just that one.
+//! When an upgrade is done for those who asked: as a reload is (`reload::parting`), not before every old worker that waits
+//! for a request has heard that it is to finish.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Ticket;
 use crate::reload::Outcome;
+use crate::reload::parting::{PATIENCE, STEP};
 use crate::supervisor::Supervisor;
-
-/// How long that is waited for: a worker may be stopped, or its machine overloaded.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is looked at.
-const STEP: Duration = Duration::from_millis(1);
 
 /// An outcome that is still to be told.
 #[derive(Debug)]

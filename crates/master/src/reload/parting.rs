@@ -9,9 +9,9 @@ use plan::Event;
 use crate::supervisor::Supervisor;
 
 /// How long that is waited for: a worker may be stopped, or its machine overloaded.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked at.
-const STEP: Duration = Duration::from_millis(1);
+pub(crate) const STEP: Duration = Duration::from_millis(1);
 
 impl Supervisor {
     /// The old workers have just been asked.
